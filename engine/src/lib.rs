@@ -1,0 +1,13 @@
+//! Pipelines: what happens between reading a range and writing its scores.
+//!
+//! `schedule` says which passes are due → `tsdb` answers a frame → `context` splits it into what the model sees and
+//! what is to be judged → a forecaster answers quantiles → `band` says what was expected → `score` says how far
+//! outside it was → `output` names it all → `tsdb` writes it.
+
+pub mod pipeline;
+pub mod schedule;
+pub mod score;
+
+pub use pipeline::Pipeline;
+pub use schedule::Schedule;
+pub use score::Scored;

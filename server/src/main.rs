@@ -1,0 +1,2 @@
+//! openanomaly
+fn main() {}

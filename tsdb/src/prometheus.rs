@@ -1,0 +1,5 @@
+//! Prometheus, VictoriaMetrics and whatever speaks like them: `query_range` in, remote write out.
+
+pub mod connection;
+
+pub use connection::{Auth, Connection, Retry, Tenant, Tls};
