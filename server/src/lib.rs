@@ -1,1 +1,4 @@
-//! server
+//! The program `openanomaly`: flags, configuration, assembly.
+
+pub mod cli;
+pub mod render;

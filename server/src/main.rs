@@ -1,2 +1,5 @@
 //! openanomaly
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    server::cli::main()
+}

@@ -1,0 +1,3 @@
+//! The command line.
+/// Nothing yet.
+pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
