@@ -1,3 +1,112 @@
-//! The command line.
-/// Nothing yet.
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+//! The command line: flags in, results to stdout, everything else to stderr.
+
+pub mod completions;
+pub mod detect;
+pub mod error;
+pub mod log;
+pub mod model;
+pub mod models;
+pub mod output;
+pub mod pipelines;
+pub mod predict;
+pub mod source;
+pub mod terminal;
+pub mod validate;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand};
+
+pub use error::CliError;
+pub use terminal::Terminal;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Yellow.on_default().bold())
+    .usage(AnsiColor::Yellow.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default())
+    .placeholder(AnsiColor::Green.on_default());
+
+/// Finds what is unusual in time series, and says how unusual it is.
+///
+/// OpenAnomaly forecasts every series from its own past and scores what came against the band that it expected:
+/// 0 is exactly as expected, 1 is the edge of the band, and above 1 is an anomaly.
+#[derive(Parser, Debug)]
+#[command(name = "openanomaly", version, styles = STYLES, max_term_width = 110, subcommand_required = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  openanomaly detect metrics.csv
+  openanomaly detect http://localhost:9090 --query 'rate(http_requests_total[5m])' --last 1d
+  openanomaly predict metrics.parquet --horizon 24
+  openanomaly validate config/pipelines";
+
+/// What holds for every command.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    #[command(flatten)]
+    log: log::LogArgs,
+    /// Whether results have colours [auto: on a terminal, unless NO_COLOR is set].
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = false)]
+    color: terminal::Color,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Detect(Box<detect::DetectArgs>),
+    Predict(Box<predict::PredictArgs>),
+    Models(models::ModelsArgs),
+    Pipelines(pipelines::PipelinesArgs),
+    Validate(validate::ValidateArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the program: reads the arguments, the terminal and the clock, does what is asked, and says how it went.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that can't be shown has nobody to be told so.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let outcome = log::init(&cli.global.log, cli.command.quiet_level())
+        .and_then(|()| dispatch(cli.command, &mut Terminal::stdout(cli.global.color)));
+    outcome.unwrap_or_else(|error| error::report(&error, terminal::paint_stderr(cli.global.color)))
+}
+
+impl Command {
+    /// The least that is logged without `-v`.
+    fn quiet_level(&self) -> &'static str {
+        "warn"
+    }
+}
+
+fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+    let code = match command {
+        Command::Detect(args) => detect::detect(&args, terminal)?,
+        Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Models(args) => models::models(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
+        Command::Validate(args) => validate::validate(&args, terminal)?,
+        Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+    };
+    terminal.out.flush()?;
+    Ok(code)
+}

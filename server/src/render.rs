@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 pub mod format;
 pub mod html;
 pub mod incidents;
+pub mod prediction;
 pub mod table;
 
 use std::time::Duration;

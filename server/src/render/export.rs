@@ -19,7 +19,7 @@ const VALUES: [&str; 5] = ["y", "yhat", "yhat_lower", "yhat_upper", "anomaly_sco
 
 /// The names of all labels, and of the columns that hold them: a label that has the name of another column gets
 /// `exported_` in front, as Prometheus does it.
-fn label_columns(series: &[Labels]) -> Vec<(String, String)> {
+pub(crate) fn label_columns(series: &[Labels]) -> Vec<(String, String)> {
     let names: BTreeSet<&str> = series.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
     let taken = |name: &str| name == "timestamp" || VALUES.contains(&name);
     let column = |name: &str| if taken(name) { format!("exported_{name}") } else { name.to_string() };

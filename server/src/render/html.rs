@@ -222,9 +222,6 @@ mod tests {
         }
         assert!(page.contains("cpu_&lt;usage&gt;") && page.contains("\\u003cusage"));
         assert!(page.trim_end().ends_with("</html>"));
-        if let Ok(path) = std::env::var("OPENANOMALY_TEST_PAGE") {
-            std::fs::write(path, &page).unwrap();
-        }
     }
 
     #[test]

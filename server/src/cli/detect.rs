@@ -1,0 +1,249 @@
+//! `detect`: scores a range once, and shows what is unusual in it.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use engine::context::History;
+use engine::pipeline::{Direction as Side, Pipeline, Technique};
+use engine::replay::replay;
+use engine::{Schedule, Scored};
+use tsdb::{Frame, Step, Timestamp};
+
+use super::model::ModelArgs;
+use super::output::{Form, OutputArgs};
+use super::source::{Span, SourceArgs, parse_span};
+use super::{CliError, Terminal, terminal};
+use crate::render::format::count;
+use crate::render::{Report, chart, export, html, incidents, table};
+
+/// The exit code of `--fail-on-anomaly` where there is one.
+const ANOMALY: u8 = 3;
+
+/// How many points may lie between two anomalous ones of the same incident.
+const PAUSE: usize = 3;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Finds anomalies in a file or in the answer of a server.
+///
+/// Every point is judged by a forecast that was made without it, from the points before: what comes first is only
+/// learned from.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct DetectArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Exits with 3 where there is an anomaly.
+    #[arg(long, help_heading = "Output")]
+    fail_on_anomaly: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  openanomaly detect metrics.csv
+  openanomaly detect metrics.csv -o report.html
+  openanomaly detect http://localhost:9090 -q 'sum by (job) (rate(http_requests_total[5m]))' --last 2d
+  curl -s https://example.org/load.csv | openanomaly detect - --value-column load --direction above
+  openanomaly detect metrics.parquet --output json | jq '.incidents[0]'
+
+Exit codes: 0 done, 1 failed, 2 wrong flags, 3 anomalies found (with --fail-on-anomaly)";
+
+/// What is expected, and what counts as unusual.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Detection")]
+struct JudgeArgs {
+    /// How much of the past each forecast sees, as points or as a duration [default: up to two weeks].
+    #[arg(long, value_name = "POINTS|DURATION", value_parser = parse_span)]
+    context: Option<Span>,
+    /// How far ahead each forecast reaches [default: about an hour].
+    #[arg(long, value_name = "POINTS|DURATION", value_parser = parse_span)]
+    horizon: Option<Span>,
+    /// The share of points that the band should hold.
+    #[arg(long, default_value_t = 0.999, value_name = "PART", value_parser = confidence)]
+    confidence: f64,
+    /// Which deviations count.
+    #[arg(long, value_enum, default_value_t, value_name = "SIDE")]
+    direction: Direction,
+}
+
+/// Which deviations count.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Direction {
+    /// Only higher values than expected.
+    Above,
+    /// Only lower values than expected.
+    Below,
+    /// Both.
+    #[default]
+    Both,
+}
+
+fn confidence(text: &str) -> Result<f64, String> {
+    let part: f64 = text.parse().map_err(|_| "this is no number".to_string())?;
+    if part > 0.0 && part < 1.0 { Ok(part) } else { Err("it must lie between 0 and 1".into()) }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The source can't be read, the model fails, or the result can't be written.
+pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+    let form = args.output.form(terminal)?;
+    let model = args.model.build()?;
+    let server_context = args.judge.context.unwrap_or(Span::Duration(7 * DAY));
+    let frame = args.source.read(server_context, terminal)?;
+    let plan = Plan::new(args, &frame, terminal)?;
+    let started = Instant::now();
+    let spinner = terminal::spinner(format!(
+        "scoring {} of {}",
+        count(frame.points(), "point", "points"),
+        count(frame.series().len(), "series", "series")
+    ));
+    let history = History::of(frame.clone());
+    let scored = replay(&plan.pipeline, &*model, &history, plan.after, plan.until)?;
+    spinner.finish_and_clear();
+    let took = started.elapsed();
+    if scored.score.samples() == 0 {
+        return Err(args.source.nothing("nothing could be scored: give more history, or a smaller --context"));
+    }
+    let report = Report {
+        source: args.source.title(),
+        settings: plan.settings(args),
+        incidents: incidents::incidents(&scored.score, PAUSE),
+        scored: with_gaps_filled(scored, &frame),
+        took,
+    };
+    write(&report, form, &args.output, terminal)?;
+    let failed = args.fail_on_anomaly && !report.incidents.is_empty();
+    Ok(if failed { ExitCode::from(ANOMALY) } else { ExitCode::SUCCESS })
+}
+
+/// What is asked of the engine.
+struct Plan {
+    pipeline: Pipeline,
+    after: Timestamp,
+    until: Timestamp,
+}
+
+impl Plan {
+    fn new(args: &DetectArgs, frame: &Frame, terminal: &Terminal) -> Result<Self, CliError> {
+        let (step, points) = (frame.step(), frame.points());
+        let window = args.judge.context.map_or_else(|| widest(step), |span| span.points(step));
+        let learned = args.judge.context.map_or_else(|| warm_up(step, points).min(window), |_| window);
+        let horizon = args.judge.horizon.map_or_else(|| step.count(DAY / 24).clamp(4, 60), |span| span.points(step));
+        let after = match args.source.start(terminal.now) {
+            Some(from) => from - step,
+            None => frame.time(learned) - step,
+        };
+        let until = args.source.to.unwrap_or(frame.end()).min(frame.end());
+        if after >= until {
+            let reason = format!("{} are not more than the {learned} to learn from first", count(points, "point", "points"));
+            return Err(args.source.nothing(reason));
+        }
+        let mut pipeline = Pipeline::parse("{name: detect, query: detect}", "detect")
+            .expect("a name and a query are a pipeline");
+        pipeline.step = step;
+        pipeline.context_points = window.max(2);
+        pipeline.horizon_points = horizon;
+        pipeline.forecast_schedule = Schedule::Every(step.times(horizon));
+        pipeline.mode = engine::pipeline::Mode::AnomalyOnly;
+        pipeline.anomaly.technique = Technique::ConfidenceInterval { confidence_level: args.judge.confidence };
+        pipeline.anomaly.detection_direction = match args.judge.direction {
+            Direction::Above => Side::AboveExpected,
+            Direction::Below => Side::BelowExpected,
+            Direction::Both => Side::Both,
+        };
+        Ok(Self { pipeline, after, until })
+    }
+
+    /// What a reader needs to do the same again.
+    fn settings(&self, args: &DetectArgs) -> Vec<(String, String)> {
+        let step = self.pipeline.step;
+        let show = |points: usize| format!("{} ({})", count(points, "point", "points"), Show(step.times(points)));
+        let mut settings = vec![("model", args.model.model.clone())];
+        settings.extend(args.model.param.iter().map(|text| ("parameter", text.clone())));
+        settings.extend(args.source.query.iter().map(|query| ("query", query.clone())));
+        settings.extend([
+            ("step", Show(step.duration()).to_string()),
+            ("context", show(self.pipeline.context_points)),
+            ("horizon", show(self.pipeline.horizon_points)),
+            ("confidence", args.judge.confidence.to_string()),
+            ("direction", format!("{:?}", args.judge.direction).to_lowercase()),
+            ("openanomaly", env!("CARGO_PKG_VERSION").to_string()),
+        ]);
+        settings.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+    }
+}
+
+/// How much a forecast sees: two weeks, but at most 4,032 points (two weeks of five minutes) or three days, and at
+/// least 336 points (two weeks of hours).
+fn widest(step: Step) -> usize {
+    step.count(14 * DAY).max(336).min(step.count(3 * DAY).max(4032))
+}
+
+/// How much of a file is only learned from: a third, or three days where that is at most half.
+fn warm_up(step: Step, points: usize) -> usize {
+    (points / 3).max(step.count(3 * DAY).min(points / 2)).max(2)
+}
+
+/// The same, with the actual values also where nothing was scored.
+fn with_gaps_filled(mut scored: Scored, frame: &Frame) -> Scored {
+    for row in 0..scored.y.series().len() {
+        for point in 0..scored.y.points() {
+            if let Some(at) = frame.index(scored.y.time(point)) {
+                scored.y.row_mut(row)[point] = frame.row(row)[at];
+            }
+        }
+    }
+    scored
+}
+
+fn write(report: &Report, form: Form, output: &OutputArgs, terminal: &mut Terminal) -> Result<(), CliError> {
+    let charts = output.charts(form);
+    if form == Form::Table {
+        let (paint, width) = (terminal.paint, terminal.width);
+        let style = chart::Style { width, height: 12, paint };
+        return output.to(terminal, |out| {
+            draw(report, charts, style, out)?;
+            table::incidents(report, output.limit(), width, paint, out)?;
+            table::summary(report, paint, out)
+        });
+    }
+    output.to(terminal, |out| match form {
+        Form::Csv => export::csv(report, out),
+        Form::Json => export::json(report, out),
+        Form::Parquet => export::parquet(report, out),
+        Form::Html | Form::Table => html::write(report, charts, out),
+    })?;
+    if let Some(path) = output.to_file() {
+        table::summary(report, terminal.paint, &mut terminal.out)?;
+        writeln!(terminal.out, "written to {}", path.display())?;
+    }
+    Ok(())
+}
+
+/// Draws the worst series, each where it is worst.
+fn draw(report: &Report, charts: usize, style: chart::Style, out: &mut dyn io::Write) -> io::Result<()> {
+    let scored = &report.scored;
+    for row in report.worst_first().into_iter().take(charts) {
+        let worst = report.incidents.iter().find(|incident| incident.series == row);
+        if worst.is_none() && row != report.worst_first()[0] {
+            break;
+        }
+        let points = scored.y.points();
+        let centre = worst.map_or(points, |incident| (incident.first + incident.last) / 2);
+        let range = chart::window(centre, points, style.readable_points());
+        let title = scored.y.series()[row].to_string();
+        chart::draw(&title, &chart::Trace::of(scored, row, range), style, out)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}

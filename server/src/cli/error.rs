@@ -1,0 +1,75 @@
+//! Why a command failed.
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use models::{ForecastError, LevelError};
+use tsdb::ReadError;
+
+use crate::render::format::{Ink, Paint};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Flags that make no sense, or not together.
+    #[error("{0}")]
+    Usage(String),
+    /// The source can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The source was read, but there is nothing to work with.
+    #[error("{origin}: {reason}")]
+    Source {
+        /// The path or URL.
+        origin: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// The model failed.
+    #[error(transparent)]
+    Forecast(#[from] ForecastError),
+    /// A file can't be read or written.
+    #[error("{path}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The result can't be written.
+    #[error("writing the result")]
+    Output(#[from] io::Error),
+}
+
+impl CliError {
+    /// Flags that make no sense: `--flag VALUE: why`.
+    pub fn flag(flag: &str, value: &str, why: impl std::fmt::Display) -> Self {
+        Self::Usage(format!("{flag} {value}: {why}"))
+    }
+}
+
+impl From<LevelError> for CliError {
+    fn from(error: LevelError) -> Self {
+        Self::Usage(format!("--quantile: {error}"))
+    }
+}
+
+/// Tells people what went wrong and programs how it ended: 2 for wrong flags, 1 for everything else. Where the
+/// reader of the results has gone away, as `head` does, nothing is wrong.
+pub fn report(error: &CliError, paint: Paint) -> ExitCode {
+    if let CliError::Output(cause) = error
+        && cause.kind() == ErrorKind::BrokenPipe
+    {
+        return ExitCode::SUCCESS;
+    }
+    let mut text = format!("{} {error}\n", paint.ink(Ink::Alarm, "error:"));
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(&format!("  because: {source}\n"));
+        cause = source.source();
+    }
+    // Where even stderr is closed, the exit code is all that is left.
+    let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+    ExitCode::from(if matches!(error, CliError::Usage(_)) { 2 } else { 1 })
+}
