@@ -9,5 +9,5 @@ pub mod schedule;
 pub mod score;
 
 pub use pipeline::Pipeline;
-pub use schedule::Schedule;
+pub use schedule::{Schedule, ScheduleError};
 pub use score::Scored;
