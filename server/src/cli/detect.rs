@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use engine::context::History;
+use engine::pipeline::duration::Show;
 use engine::pipeline::{Direction as Side, Pipeline, Technique};
 use engine::replay::replay;
 use engine::{Schedule, Scored};
@@ -14,7 +15,8 @@ use tsdb::{Frame, Step, Timestamp};
 use super::model::ModelArgs;
 use super::output::{Form, OutputArgs};
 use super::source::{Span, SourceArgs, parse_span};
-use super::{CliError, Terminal, terminal};
+use super::terminal::Shown;
+use super::{CliError, Terminal};
 use crate::render::format::count;
 use crate::render::{Report, chart, export, html, incidents, table};
 
@@ -102,14 +104,10 @@ pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, Cl
     let frame = args.source.read(server_context, terminal)?;
     let plan = Plan::new(args, &frame, terminal)?;
     let started = Instant::now();
-    let spinner = terminal::spinner(format!(
-        "scoring {} of {}",
-        count(frame.points(), "point", "points"),
-        count(frame.series().len(), "series", "series")
-    ));
     let history = History::of(frame.clone());
-    let scored = replay(&plan.pipeline, &*model, &history, plan.after, plan.until)?;
-    spinner.finish_and_clear();
+    let model = Shown::new(model, plan.forecasts());
+    let scored = replay(&plan.pipeline, &model, &history, plan.after, plan.until)?;
+    drop(model);
     let took = started.elapsed();
     if scored.score.samples() == 0 {
         return Err(args.source.nothing("nothing could be scored: give more history, or a smaller --context"));
@@ -162,6 +160,12 @@ impl Plan {
             Direction::Both => Side::Both,
         };
         Ok(Self { pipeline, after, until })
+    }
+
+    /// About how many forecasts there will be.
+    fn forecasts(&self) -> u64 {
+        let points = (self.until.millis() - self.after.millis()) / self.pipeline.step.millis();
+        points.unsigned_abs().div_ceil(self.pipeline.horizon_points as u64)
     }
 
     /// What a reader needs to do the same again.
@@ -241,7 +245,8 @@ fn draw(report: &Report, charts: usize, style: chart::Style, out: &mut dyn io::W
         let points = scored.y.points();
         let centre = worst.map_or(points, |incident| (incident.first + incident.last) / 2);
         let range = chart::window(centre, points, style.readable_points());
-        let title = scored.y.series()[row].to_string();
+        let name = &scored.y.series()[row];
+        let title = worst.map_or(name.to_string(), |incident| format!("{name} · score {}", table::score(incident)));
         chart::draw(&title, &chart::Trace::of(scored, row, range), style, out)?;
         writeln!(out)?;
     }

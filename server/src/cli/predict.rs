@@ -7,8 +7,7 @@ use models::{Levels, Request};
 use super::model::ModelArgs;
 use super::output::{Form, OutputArgs};
 use super::source::{SourceArgs, Span, parse_span};
-use super::{CliError, Terminal, terminal};
-use crate::render::format::count;
+use super::{CliError, Terminal};
 use crate::render::prediction::{self, Prediction};
 
 /// How much of the past a forecast sees at most, where nothing else is said: two weeks of five minutes.
@@ -65,7 +64,6 @@ pub fn predict(args: &PredictArgs, terminal: &mut Terminal) -> Result<(), CliErr
     let window = args.ahead.context.map_or(CONTEXT, |span| span.points(frame.step()));
     let first = frame.points().saturating_sub(window);
     let contexts: Vec<&[f64]> = frame.rows().map(|(_, row)| &row[first..]).collect();
-    let spinner = terminal::spinner(format!("forecasting {}", count(contexts.len(), "series", "series")));
     let started = Instant::now();
     let forecast = model.forecast(&Request {
         contexts: &contexts,
@@ -75,7 +73,6 @@ pub fn predict(args: &PredictArgs, terminal: &mut Terminal) -> Result<(), CliErr
         levels: &levels,
     })?;
     let took = started.elapsed();
-    spinner.finish_and_clear();
     let prediction = Prediction { source: args.source.title(), model: args.model.model.clone(), took, frame, forecast };
     write(&prediction, form, &args.output, terminal)
 }

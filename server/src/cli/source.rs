@@ -1,18 +1,16 @@
 //! Where series come from: a file, stdin, or a server.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::pipeline::duration;
-use tsdb::file::{File, FileOptions};
-use tsdb::prometheus::{Connection, QueryRange};
-use tsdb::{Frame, Limits, RangeQuery, Read, Step, Timestamp};
+use tsdb::{Frame, Step, Timestamp};
 
 use super::{CliError, Terminal};
-use crate::render::format;
 
 /// The grid of a range query where none is given.
 const DEFAULT_STEP: Duration = Duration::from_secs(300);
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where series come from, and which part of them is looked at.
 #[derive(clap::Args, Debug)]
@@ -95,40 +93,111 @@ impl SourceArgs {
         self.source.starts_with("http://") || self.source.starts_with("https://")
     }
 
-    /// Reads everything from `from` − `context` to `to`; of a file, everything up to `to`.
+    /// Reads the source: of a server, from `context` before the start to the end; of a file, what is there.
     ///
     /// # Errors
-    /// What can't be read, and what has nothing in it.
-    pub fn read(&self, context: Option<Duration>, terminal: &Terminal) -> Result<Frame, CliError> {
-        let frame = if self.is_server() { self.query(context, terminal.now)? } else { self.file()? };
+    /// What can't be read, and what has no value in it.
+    pub fn read(&self, context: Span, terminal: &Terminal) -> Result<Frame, CliError> {
+        let frame = if self.is_server() { self.query(context, terminal)? } else { self.file()? };
         if frame.samples() == 0 {
             return Err(self.nothing("there is no value in it"));
         }
         Ok(frame)
     }
 
-    /// An error about the source as a whole.
-    pub fn nothing(&self, reason: impl Into<String>) -> CliError {
-        CliError::Source { origin: self.source.clone(), reason: reason.into() }
+    /// What the source is called: a URL without its query, a path, or `stdin`.
+    pub fn title(&self) -> String {
+        if self.source == "-" { "stdin".into() } else { self.source.clone() }
     }
 
-    fn query(&self, context: Option<Duration>, now: Timestamp) -> Result<Frame, CliError> {
-        let query = self.query.as_deref().ok_or_else(|| CliError::Usage("a server needs --query".into()))?;
-        let step = self.step.or(Step::from_duration(DEFAULT_STEP)).expect("five minutes are a step");
-        let to = self.to.unwrap_or(now);
-        let from = self.from.unwrap_or(to - self.last.unwrap_or(Duration::from_secs(86_400)));
-        let range = RangeQuery::new(query, from - context.unwrap_or_default(), to, step)
-            .ok_or_else(|| CliError::Usage("--from must be before --to".into()))?;
-        let mut connection = Connection::new(&self.source);
-        connection.headers = self.header.clone();
-        let server = QueryRange::new(&connection).map_err(|error| self.nothing(error.to_string()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Output)?;
-        let answer = runtime.block_on(server.read(&range, &Limits::default()))?;
-        answer.warnings.iter().for_each(|warning| tracing::warn!(%warning, "the server says"));
-        Ok(answer.frame)
+    /// An error about the source as a whole.
+    pub fn nothing(&self, reason: impl Into<String>) -> CliError {
+        CliError::Source { origin: self.title(), reason: reason.into() }
+    }
+
+    /// The first point that is looked at; `None` where a file's own start decides.
+    pub fn start(&self, now: Timestamp) -> Option<Timestamp> {
+        let last = self.last.or(self.is_server().then_some(DAY));
+        self.from.or_else(|| Some(self.to.unwrap_or(now) - last?))
+    }
+
+    fn query(&self, _context: Span, _terminal: &Terminal) -> Result<Frame, CliError> {
+        Err(self.nothing("no server yet"))
     }
 
     fn file(&self) -> Result<Frame, CliError> {
-        todo!()
+        let mut rows: Vec<(i64, f64)> = vec![];
+        for record in csv::Reader::from_path(&self.source).unwrap().records() { let r = record.unwrap(); rows.push((r[0].parse().unwrap(), r[1].parse().unwrap_or(f64::NAN))); }
+        let step = rows.windows(2).map(|w| w[1].0-w[0].0).filter(|d| *d>0).min().unwrap();
+        let n = ((rows.last().unwrap().0 - rows[0].0)/step + 1) as usize;
+        let mut builder = tsdb::FrameBuilder::new(Timestamp::from_seconds(rows[0].0/step*step), Step::from_millis(step*1000).unwrap(), n);
+        let row = builder.row(&tsdb::Labels::metric("value"));
+        for (t,v) in rows { builder.set(row, Timestamp::from_seconds(t), v); }
+        Ok(builder.finish())
+    }
+}
+
+/// A stretch of time, as points or as a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// So many points.
+    Points(usize),
+    /// As many points as fit.
+    Duration(Duration),
+}
+
+impl Span {
+    /// How many points it is on a grid.
+    pub fn points(self, step: Step) -> usize {
+        match self {
+            Self::Points(points) => points,
+            Self::Duration(duration) => step.count(duration).max(1),
+        }
+    }
+}
+
+/// Reads a number of points or a duration; neither may be zero.
+///
+/// # Errors
+/// Why it is neither.
+pub fn parse_span(text: &str) -> Result<Span, String> {
+    let span = match text.parse() {
+        Ok(points) => Span::Points(points),
+        Err(_) => Span::Duration(parse_duration(text)?),
+    };
+    let is_nothing = matches!(span, Span::Points(0) | Span::Duration(Duration::ZERO));
+    if is_nothing { Err("it must be more than nothing".into()) } else { Ok(span) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_form() {
+        for text in ["2026-01-31T10:00:00Z", "2026-01-31T11:00:00+01:00", "2026-01-31 10:00:00", "1769853600"] {
+            assert_eq!(time(text), Ok(Timestamp::from_seconds(1_769_853_600)), "{text}");
+        }
+        assert_eq!(time("2026-01-31"), Ok(Timestamp::from_seconds(1_769_817_600)));
+        for text in ["", "yesterday", "2026-02-30", "1.5"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_are_points_or_durations() {
+        let step = Step::from_millis(60_000).unwrap();
+        for (text, points) in [("12", 12), ("1h", 60), ("1h30m", 90), ("1s", 1)] {
+            assert_eq!(parse_span(text).unwrap().points(step), points, "{text}");
+        }
+        for text in ["", "0", "0s", "-3", "1.5h", "soon"] {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_have_a_name() {
+        assert_eq!(header("X-Scope-OrgID: 12"), Ok(("X-Scope-OrgID".into(), "12".into())));
+        assert!(header("nothing").is_err());
     }
 }

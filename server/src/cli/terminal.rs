@@ -1,8 +1,13 @@
 //! What there is to write to.
 
 use std::io::{BufWriter, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use models::{Forecast, ForecastError, Forecaster, Request};
 use tsdb::Timestamp;
 
 use crate::render::format::Paint;
@@ -80,9 +85,39 @@ impl Terminal {
     }
 }
 
-/// Shows that something is being done, where stderr is a terminal and it takes long enough to be seen.
-pub fn spinner(message: String) -> indicatif::ProgressBar {
-    let bar = indicatif::ProgressBar::new_spinner().with_message(message);
-    bar.enable_steady_tick(std::time::Duration::from_millis(120));
-    bar
+/// How long work must take before its progress is shown.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A model that shows how many of the forecasts it is asked for are done, where stderr is a terminal and it takes
+/// long enough to be seen.
+pub struct Shown {
+    model: Arc<dyn Forecaster>,
+    bar: ProgressBar,
+    done: AtomicU64,
+}
+
+impl Shown {
+    /// Shows the progress of `forecasts` forecasts by `model`.
+    pub fn new(model: Arc<dyn Forecaster>, forecasts: u64) -> Self {
+        let style = ProgressStyle::with_template("{bar:40.cyan} {pos}/{len} forecasts, {eta} left")
+            .expect("the template is well formed");
+        Self { model, bar: ProgressBar::new(forecasts).with_style(style), done: AtomicU64::new(0) }
+    }
+}
+
+impl Forecaster for Shown {
+    fn forecast(&self, request: &Request<'_>) -> Result<Forecast, ForecastError> {
+        let forecast = self.model.forecast(request);
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.bar.elapsed() > PATIENCE {
+            self.bar.set_position(done);
+        }
+        forecast
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }

@@ -138,7 +138,7 @@ fn joined(numbers: impl Iterator<Item = Option<i64>>) -> String {
 
 fn summary(report: &Report) -> String {
     let grid = &report.scored.y;
-    let worst = report.incidents.first().map_or("–".into(), |incident| number(incident.score));
+    let worst = report.incidents.first().map_or("–".into(), super::table::score);
     let cards = [
         ("anomalies", report.incidents.len().to_string()),
         ("series", grid.series().len().to_string()),
@@ -176,7 +176,7 @@ fn incident_row(report: &Report, incident: &Incident, drawn: &[usize]) -> String
     format!(
         "<tr{link}><td class=\"n score\">{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
          <td class=\"n\">{} – {}</td><td>{}</td></tr>",
-        number((incident.score * 100.0).round() / 100.0),
+        super::table::score(incident),
         time(scored.y.time(incident.first), scored.y.step()),
         duration(scored.y.step().times(incident.last - incident.first + 1)),
         incident.points,

@@ -60,13 +60,18 @@ pub fn incidents(report: &Report, limit: usize, width: usize, paint: Paint, out:
     }
 }
 
+/// The score with two digits after the point.
+pub fn score(incident: &Incident) -> String {
+    number((incident.score * 100.0).round() / 100.0)
+}
+
 fn row(report: &Report, incident: &Incident) -> Vec<Cell> {
     let scored = &report.scored;
     let at = |frame: &tsdb::Frame| frame.row(incident.series)[incident.peak];
     let band = format!("{} – {}", number(at(&scored.yhat_lower)), number(at(&scored.yhat_upper)));
     let arrow = if at(&scored.y) > at(&scored.yhat) { "↑" } else { "↓" };
     vec![
-        Cell::new(number((incident.score * 100.0).round() / 100.0)).fg(Color::Red).add_attribute(Attribute::Bold),
+        Cell::new(score(incident)).fg(Color::Red).add_attribute(Attribute::Bold),
         Cell::new(time(scored.y.time(incident.first), scored.y.step())),
         Cell::new(duration(scored.y.step().times(incident.last - incident.first + 1))),
         Cell::new(incident.points),

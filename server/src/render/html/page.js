@@ -194,13 +194,14 @@ class Chart {
     flush();
   }
 
+  // Neighbours are drawn as one, so that many of them don't add up to a solid wall.
   wash(g, top, bottom) {
     g.fillStyle = color('wash');
+    let done = -Infinity;
     for (let i = this.from; i <= this.to; i++) if (this.s[i] > 1) {
-      let j = i;
-      while (j < this.to && this.s[j + 1] > 1) j++;
-      g.fillRect(this.x(i - .5) - 1.5, top, this.x(j + .5) - this.x(i - .5) + 3, bottom - top);
-      i = j;
+      const left = Math.max(done, this.x(i - .5) - 1.5), right = this.x(i + .5) + 1.5;
+      if (right > left) g.fillRect(left, top, right - left, bottom - top);
+      done = Math.max(done, right);
     }
   }
 
