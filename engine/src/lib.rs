@@ -20,5 +20,5 @@ pub use context::History;
 pub use pass::{PassError, Ports, Report, Watch};
 pub use pipeline::Pipeline;
 pub use replay::replay;
-pub use schedule::Schedule;
+pub use schedule::{Schedule, ScheduleError};
 pub use score::Scored;

@@ -9,6 +9,7 @@ use tsdb::{Frame, FrameError, Labels, Timestamp};
 
 use crate::outlook::{Outlook, WRITTEN_LEVELS};
 use crate::pipeline::Pipeline;
+use crate::pipeline::duration::Show;
 use crate::score::Scored;
 
 /// The kinds of score series, as [`Scored::named`] orders them.
@@ -122,7 +123,7 @@ impl Names {
         let levels = [("type", "mean".to_string(), 0.5)].into_iter();
         let levels = levels.chain(WRITTEN_LEVELS.map(|level| ("quantile", level.to_string(), level)));
         let name = format!("{}{}_forecast", self.pipeline.output.metric_prefix, self.pipeline.name);
-        let horizon = prometheus_duration(reach);
+        let horizon = Show(reach).to_string();
         levels
             .map(|(label, value, level)| {
                 let horizon = if own_times { "" } else { horizon.as_str() };
@@ -160,19 +161,6 @@ fn free_name(name: &Arc<str>, source: &Labels, is_own: impl Fn(&str) -> bool) ->
         free = format!("exported_{free}").into();
     }
     free
-}
-
-/// A duration as Prometheus writes it: `15m`, `1h30m`.
-fn prometheus_duration(duration: Duration) -> String {
-    let mut rest = duration.as_millis();
-    let mut text = String::new();
-    for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
-        if rest >= millis {
-            text += &format!("{}{unit}", rest / millis);
-            rest %= millis;
-        }
-    }
-    text
 }
 
 /// The PromQL selector of all series of one kind that `pipeline` writes.
@@ -227,13 +215,6 @@ mod tests {
             "y{exported_exported_source=\"s\", exported_model=\"x\", exported_source=\"t\", model=\"last\", \
              pipeline=\"test\", source=\"up\"}",
         );
-    }
-
-    #[test]
-    fn durations_are_written_as_prometheus_does() {
-        for (millis, text) in [(900_000, "15m"), (5_400_000, "1h30m"), (1500, "1s500ms"), (172_800_000, "2d")] {
-            assert_eq!(prometheus_duration(Duration::from_millis(millis)), text);
-        }
     }
 
     #[test]

@@ -5,6 +5,22 @@ use std::time::Duration;
 use tsdb::Step;
 
 use crate::schedule::Schedule;
+use document::{Node, Value};
+use read::{Read, Reader, words};
+
+mod check;
+mod document;
+pub mod duration;
+mod error;
+mod later;
+mod raw;
+mod read;
+mod schema;
+
+pub use error::{PipelineError, PipelineErrors, Place};
+
+/// The model of a pipeline that names none.
+const DEFAULT_MODEL: &str = "auto";
 
 /// A pipeline whose every field is within its bounds. Made from YAML or JSON by [`Pipeline::parse`].
 #[derive(Clone, Debug, PartialEq)]
@@ -49,15 +65,133 @@ pub struct Pipeline {
     pub output: Output,
 }
 
-/// What a pipeline does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+impl Pipeline {
+    /// Reads the one pipeline of a YAML or JSON document. `origin` is the file's name, for messages.
+    ///
+    /// ```
+    /// let pipeline = engine::Pipeline::parse("{ name: load, query: node_load1, step: 30s }", "load.yaml")?;
+    /// assert_eq!(pipeline.context_points, 120);
+    ///
+    /// let wrong = engine::Pipeline::parse("name: load\nquerry: node_load1", "load.yaml").unwrap_err().to_string();
+    /// assert!(wrong.contains("load.yaml:2:1: pipeline `load`: `querry`: is no field"));
+    /// # Ok::<(), engine::pipeline::PipelineErrors>(())
+    /// ```
+    ///
+    /// # Errors
+    /// All that is wrong with it; also a document with no pipeline or with several.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, PipelineErrors> {
+        let mut pipelines = Self::parse_all(text, origin);
+        match (pipelines.pop(), pipelines.len()) {
+            (Some(pipeline), 0) => pipeline,
+            (None, _) => {
+                Err(whole(origin, Place::default(), "holds no pipeline; expected one with `name` and `query`"))
+            }
+            (_, more) => Err(whole(origin, Place::default(), format!("holds {} pipelines; expected one", more + 1))),
+        }
+    }
+
+    /// Reads every pipeline of a YAML or JSON file, in its order: one a document (documents are separated by
+    /// `---`), or a list of them under `pipelines:`. Nothing, where the file is empty.
+    ///
+    /// A wrong pipeline doesn't stop the others; a file that is no YAML is one error.
+    pub fn parse_all(text: &str, origin: &str) -> Vec<Result<Self, PipelineErrors>> {
+        let documents = match document::load(text) {
+            Ok(documents) => documents,
+            Err((place, message)) => return vec![Err(whole(origin, place, message))],
+        };
+        let mut names: Vec<(String, Place)> = Vec::new();
+        let mut pipelines = Vec::new();
+        for document in &documents {
+            match list(document) {
+                Ok(nodes) => pipelines.extend(nodes.iter().map(|node| parse_node(node, origin, &mut names))),
+                Err((place, message)) => pipelines.push(Err(whole(origin, place, message))),
+            }
+        }
+        pipelines
+    }
+
+    /// The JSON Schema of the files that [`Pipeline::parse_all`] reads, one document each, for editors.
+    pub fn schema() -> serde_json::Value {
+        schema::schema()
+    }
+}
+
+fn whole(origin: &str, place: Place, message: impl Into<String>) -> PipelineErrors {
+    let (origin, field, message) = (origin.to_owned(), String::new(), message.into());
+    PipelineErrors::new(vec![PipelineError { origin, place, pipeline: None, field, message }])
+}
+
+/// The pipelines of a document: itself, or those of its list.
+fn list(document: &Node) -> Result<&[Node], (Place, String)> {
+    let place = document.place;
+    let entries = match &document.value {
+        Value::Map(entries) => entries,
+        Value::List(_) => return Err((place, "found a list; write it under a key `pipelines:`".into())),
+        found => return Err((place, format!("found {found}; expected a pipeline: a map with `name` and `query`"))),
+    };
+    let Some(pipelines) = entries.iter().find(|entry| entry.key == "pipelines") else {
+        return Ok(std::slice::from_ref(document));
+    };
+    if let Some(other) = entries.iter().find(|entry| !std::ptr::eq(*entry, pipelines)) {
+        let key = document::quoted(&other.key);
+        return Err((
+            other.place,
+            format!("found the key {key} beside `pipelines`, which stands alone in its document"),
+        ));
+    }
+    match &pipelines.value.value {
+        Value::List(nodes) => Ok(nodes),
+        Value::Null => Ok(&[]),
+        found => Err((pipelines.value.place, format!("found {found} under `pipelines`; expected a list of pipelines"))),
+    }
+}
+
+/// Reads one pipeline whose name is none of `names`, to which it is added.
+fn parse_node(node: &Node, origin: &str, names: &mut Vec<(String, Place)>) -> Result<Pipeline, PipelineErrors> {
+    let mut reader = Reader::default();
+    let raw = raw::RawPipeline::read(node, &mut reader);
+    let name = raw.as_ref().and_then(|raw| raw.name.clone());
+    let pipeline = raw.and_then(|raw| check::check(raw, &mut reader));
+    if let Some(name) = &name {
+        match names.iter().find(|(other, _)| *other == name.value) {
+            Some((_, first)) => {
+                let line = first.line;
+                reader.refuse_at::<(), _>(
+                    name,
+                    format!("is the name of the pipeline in line {line} too; names are unique"),
+                );
+            }
+            None => names.push((name.value.clone(), name.place)),
+        }
+    }
+    match pipeline {
+        Some(pipeline) if reader.problems.is_empty() => Ok(pipeline),
+        _ => Err(errors(reader, origin, name.map(|name| name.value))),
+    }
+}
+
+fn errors(reader: Reader, origin: &str, name: Option<String>) -> PipelineErrors {
+    // A name that is too long to be one doesn't make every message as long.
+    let pipeline = name.filter(|name| name.len() <= 63 && !name.contains(char::is_control));
+    let error = |problem: read::Problem| PipelineError {
+        origin: origin.to_owned(),
+        place: problem.place,
+        pipeline: pipeline.clone(),
+        field: problem.field,
+        message: problem.message,
+    };
+    PipelineErrors::new(reader.problems.into_iter().map(error).collect())
+}
+
+words! {
+    /// What a pipeline does.
+    pub enum Mode;
     /// Writes forecasts and scores.
-    ForecastAndAnomaly,
+    "forecast_and_anomaly" ForecastAndAnomaly;
     /// Writes forecasts.
-    ForecastOnly,
+    "forecast_only" ForecastOnly;
     /// Writes scores.
-    AnomalyOnly,
+    "anomaly_only" AnomalyOnly;
 }
 
 impl Mode {
@@ -135,15 +269,15 @@ pub enum Technique {
     },
 }
 
-/// Which deviations count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+words! {
+    /// Which deviations count.
+    pub enum Direction;
     /// Above and below.
-    Both,
+    "both" Both;
     /// Only values above the expected one.
-    AboveExpected,
+    "above_expected" AboveExpected;
     /// Only values below the expected one.
-    BelowExpected,
+    "below_expected" BelowExpected;
 }
 
 /// One number for deviations downwards, one for those upwards.
