@@ -1,0 +1,26 @@
+//! Mean and standard deviation, for all of the context or for each time of a season.
+
+use serde_json::{Map, Value};
+
+use crate::buckets::{Bucketed, PARAMETERS};
+use crate::registry::{Built, Entry, per_series};
+use crate::residuals::{Residuals, normal};
+/// The model's line in the registry.
+pub(crate) const ENTRY: Entry = Entry {
+    id: "zscore",
+    aliases: &["zscore_online"],
+    summary: "mean ± standard deviations, both moved little by outliers, flat or for each time of a season",
+    parameters: PARAMETERS,
+    build,
+};
+
+fn build(parameters: &Map<String, Value>) -> Built {
+    per_series(&ENTRY, parameters, |buckets| Bucketed { buckets, quantiles })
+}
+
+/// Normal quantiles around the mean of the values, winsorised at 4 robust standard deviations.
+fn quantiles(values: Vec<f64>, levels: &[f64]) -> Vec<f64> {
+    let Some(distribution) = Residuals::new(values) else { return vec![f64::NAN; levels.len()] };
+    let (mean, deviation) = (distribution.mean(), distribution.uncertain_deviation());
+    levels.iter().map(|level| deviation.mul_add(normal(*level), mean)).collect()
+}
