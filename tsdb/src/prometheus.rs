@@ -1,5 +1,7 @@
 //! Prometheus, VictoriaMetrics and whatever speaks like them: `query_range` in, remote write out.
 
 pub mod connection;
+pub mod encode;
+pub mod proto;
 
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};
