@@ -4,10 +4,21 @@
 //! what is to be judged → a forecaster answers quantiles → `band` says what was expected → `score` says how far
 //! outside it was → `output` names it all → `tsdb` writes it.
 
+pub mod band;
+pub mod context;
+pub mod outlook;
+pub mod output;
+pub mod pass;
 pub mod pipeline;
+pub mod replay;
 pub mod schedule;
 pub mod score;
+#[cfg(test)]
+mod testing;
 
+pub use context::History;
+pub use pass::{PassError, Ports, Report, Watch};
 pub use pipeline::Pipeline;
+pub use replay::replay;
 pub use schedule::{Schedule, ScheduleError};
 pub use score::Scored;

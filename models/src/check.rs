@@ -241,3 +241,12 @@ fn zscore() {
     check("zscore", r#"{"seasonal_interval": "2h"}"#);
     check_accuracy("zscore", "{}", 1, noise, 0.75);
 }
+
+#[test]
+fn mstl() {
+    check("mstl", "{}");
+    check("mstl", r#"{"season": 24}"#);
+    check("mstl", r#"{"season": [12, 48], "trend": false}"#);
+    check_accuracy("mstl", r#"{"season": 24}"#, 24, daily, 0.8);
+    check_accuracy("mstl", r#"{"season": "none"}"#, 1, noise, 0.75);
+}

@@ -6,11 +6,15 @@
 mod buckets;
 pub mod forecast;
 pub mod forecaster;
+mod mstl;
 mod prepare;
 pub mod registry;
 mod residuals;
+mod rough;
 mod season;
 mod seasonal_naive;
+mod smoothing;
+mod stl;
 mod univariate;
 mod zscore;
 

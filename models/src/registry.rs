@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 
 use crate::forecaster::Forecaster;
 use crate::univariate::{PerSeries, Univariate};
-use crate::{seasonal_naive, zscore};
+use crate::{mstl, seasonal_naive, zscore};
 
 /// All models, the ones to try first at the top.
-pub const MODELS: &[Entry] = &[seasonal_naive::ENTRY, zscore::ENTRY];
+pub const MODELS: &[Entry] = &[mstl::ENTRY, seasonal_naive::ENTRY, zscore::ENTRY];
 
 /// The id of the model that is used where none is named.
-pub const DEFAULT: &str = "seasonal_naive";
+pub const DEFAULT: &str = "mstl";
 
 /// A model, or why there is none.
 pub type Built = Result<Arc<dyn Forecaster>, BuildError>;

@@ -87,6 +87,11 @@ pub trait Read: Send + Sync {
     /// # Errors
     /// Whatever kept the whole answer from coming. A part of an answer is never returned.
     async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError>;
+
+    /// How old a point must be before a read is sure to see what was written of it. Zero for most stores.
+    async fn settles_after(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A read that failed.

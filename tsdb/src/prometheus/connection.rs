@@ -18,6 +18,9 @@ pub struct Connection {
     pub tenant: Option<Tenant>,
     /// Query parameters sent with every request, such as `extra_label` or `nocache`.
     pub params: Vec<(String, String)>,
+    /// Whether answers may come compressed with gzip. That pays on slow networks only: on a fast one, Prometheus
+    /// needs several times as long to compress an answer as to send it.
+    pub gzip: bool,
     /// How long a whole request may take.
     pub timeout: Duration,
     /// How often, and how soon, a request that failed is sent again.
@@ -34,6 +37,7 @@ impl Connection {
             headers: vec![],
             tenant: None,
             params: vec![],
+            gzip: false,
             timeout: Duration::from_secs(30),
             retry: Retry::default(),
         }

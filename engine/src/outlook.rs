@@ -1,0 +1,194 @@
+//! What one forecast says of the points to come, and which points it is asked about.
+
+use models::{ForecastError, Forecaster, Levels, Request};
+use rayon::prelude::*;
+use tsdb::{Frame, Labels, Step, Timestamp};
+
+use crate::band::{self, Band};
+use crate::context::{History, fill};
+use crate::pipeline::{Missing, Pipeline};
+use crate::score::{Scored, score};
+
+/// The quantiles that are written beside the median.
+pub const WRITTEN_LEVELS: [f64; 2] = [0.1, 0.9];
+
+/// A forecast and the points that it judges: those after its own context, up to the context of the next one.
+///
+/// Which forecast judges a point depends on the schedule alone, not on when the program was running: so a score is
+/// the same whether it was made live, after a restart, or in a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The last point of the forecast's context.
+    pub origin: Timestamp,
+    /// The first point that it judges.
+    pub first: Timestamp,
+    /// The last point that it judges.
+    pub last: Timestamp,
+}
+
+/// The newest point that can be complete at `tick`.
+pub fn newest(pipeline: &Pipeline, tick: Timestamp) -> Timestamp {
+    (tick - pipeline.data_delay).floor(pipeline.step)
+}
+
+/// Which forecasts judge the points after `after`, up to `until`.
+pub fn turns(pipeline: &Pipeline, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Turn> {
+    let (step, schedule) = (pipeline.step, &pipeline.forecast_schedule);
+    let mut first = after.floor(step) + step;
+    std::iter::from_fn(move || {
+        if first > until {
+            return None;
+        }
+        let just_before = Timestamp::from_millis((first + pipeline.data_delay).millis() - 1);
+        let tick = schedule.last_until(just_before);
+        let last = newest(pipeline, schedule.next_after(tick)).clamp(first, until.floor(step));
+        let turn = Turn { origin: newest(pipeline, tick), first, last };
+        first = last + step;
+        Some(turn)
+    })
+}
+
+/// What one forecast says of the points after `origin`.
+#[derive(Debug, Clone)]
+pub struct Outlook {
+    /// The last point that the model saw.
+    pub origin: Timestamp,
+    /// The quantiles, a row for each series of the history at that time.
+    pub forecast: models::Forecast,
+    /// What is expected.
+    pub band: Band,
+}
+
+impl Outlook {
+    /// Asks the model what comes after `origin`, given the pipeline's context of each series.
+    ///
+    /// # Errors
+    /// The model fails, or answers quantiles that cross.
+    pub fn at(
+        origin: Timestamp,
+        pipeline: &Pipeline,
+        model: &dyn Forecaster,
+        history: &History,
+    ) -> Result<Self, ForecastError> {
+        let first = origin - pipeline.step.times(pipeline.context_points - 1);
+        let rows = 0..history.series().len();
+        let contexts: Vec<&[f64]> = rows.map(|row| history.range(row, first, origin)).collect();
+        let filled = filled(&contexts, pipeline.missing);
+        let contexts = filled.as_ref().map_or(contexts, |rows| rows.iter().map(Vec::as_slice).collect());
+        let levels = levels(pipeline);
+        let forecast = model.forecast(&Request {
+            contexts: &contexts,
+            end_ms: origin.millis(),
+            step: pipeline.step.duration(),
+            horizon: pipeline.horizon_points,
+            levels: &levels,
+        })?;
+        let band = Band::around(&forecast, &pipeline.anomaly)
+            .map_err(|error| ForecastError { model: pipeline.model.id.clone(), message: error.to_string() })?;
+        Ok(Self { origin, forecast, band })
+    }
+}
+
+/// The quantile levels that the pipeline's band and its written forecast need.
+fn levels(pipeline: &Pipeline) -> Levels {
+    let band = band::levels(pipeline.anomaly.technique);
+    let written = WRITTEN_LEVELS.into_iter().filter(|_| pipeline.mode.forecasts());
+    Levels::new(band.as_slice().iter().copied().chain(written).collect()).expect("all lie between 0 and 1")
+}
+
+/// The contexts with their gaps filled; `None` where they are to stay.
+fn filled(contexts: &[&[f64]], missing: Missing) -> Option<Vec<Vec<f64>>> {
+    let fill_one = |context: &&[f64]| {
+        let mut context = context.to_vec();
+        fill(&mut context, missing);
+        context
+    };
+    (missing != Missing::Nan).then(|| contexts.par_iter().map(fill_one).collect())
+}
+
+/// Scores being filled in for a range of points of all series of a history.
+#[derive(Debug)]
+pub struct Sheet {
+    series: Vec<Labels>,
+    start: Timestamp,
+    step: Step,
+    points: usize,
+    // y, yhat, yhat_lower, yhat_upper, score
+    columns: [Vec<f64>; 5],
+}
+
+impl Sheet {
+    /// An empty sheet for the points from `first` to `last`, both included.
+    pub fn new(history: &History, first: Timestamp, last: Timestamp) -> Self {
+        let step = history.step();
+        let points = usize::try_from((last.millis() - first.millis()) / step.millis() + 1).unwrap_or(0);
+        let series = history.series().to_vec();
+        let columns = std::array::from_fn(|_| vec![f64::NAN; series.len() * points]);
+        Self { series, start: first, step, points, columns }
+    }
+
+    /// Judges the points of `turn` by the outlook of its origin.
+    pub fn judge(&mut self, turn: Turn, outlook: &Outlook, history: &History, pipeline: &Pipeline) {
+        let steps = |from: Timestamp, to: Timestamp| ((to.millis() - from.millis()) / self.step.millis()) as usize;
+        let (at, ahead) = (steps(self.start, turn.first), steps(outlook.origin, turn.first) - 1);
+        for row in 0..outlook.band.series() {
+            let actual = history.range(row, turn.first, turn.last);
+            for (point, &y) in actual.iter().enumerate() {
+                let band = outlook.band.at(row, ahead + point);
+                let score = score(y, band, &pipeline.anomaly);
+                if !score.is_nan() {
+                    let cell = row * self.points + at + point;
+                    let values = [y, band.expected, band.lower, band.upper, score];
+                    self.columns.iter_mut().zip(values).for_each(|(column, value)| column[cell] = value);
+                }
+            }
+        }
+    }
+
+    /// The five frames.
+    pub fn finish(self) -> Scored {
+        let frame = |values| {
+            Frame::new(self.series.clone(), self.start, self.step, self.points, values)
+                .expect("a history's rows are unique, and the columns were made to fit")
+        };
+        let [y, yhat, yhat_lower, yhat_upper, score] = self.columns.map(frame);
+        Scored { y, yhat, yhat_lower, yhat_upper, score }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Schedule;
+    use crate::testing::pipeline;
+    use std::time::Duration;
+
+    fn seconds(turn: Turn) -> [i64; 3] {
+        [turn.origin, turn.first, turn.last].map(|time| time.millis() / 1000)
+    }
+
+    /// With a step of 1 m and a forecast every 5 m.
+    fn check(delay: u64, after: i64, until: i64, expected: &[[i64; 3]]) {
+        let mut pipeline = pipeline();
+        pipeline.step = Step::from_millis(60_000).unwrap();
+        pipeline.forecast_schedule = Schedule::Every(Duration::from_secs(300));
+        pipeline.data_delay = Duration::from_secs(delay);
+        let turns = turns(&pipeline, Timestamp::from_seconds(after), Timestamp::from_seconds(until));
+        assert_eq!(turns.map(seconds).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_point_is_judged_by_the_last_forecast_that_did_not_see_it() {
+        check(0, 300, 360, &[[300, 360, 360]]);
+        check(0, 240, 300, &[[0, 300, 300]]);
+        check(0, 0, 660, &[[0, 60, 300], [300, 360, 600], [600, 660, 660]]);
+        check(0, 300, 300, &[]);
+    }
+
+    #[test]
+    fn a_delay_moves_what_a_forecast_can_see() {
+        // The forecast of 5:00 sees the points up to 3:00 (4:00 is complete at 5:30 only).
+        check(90, 180, 480, &[[180, 240, 480]]);
+        check(90, 120, 240, &[[-120, 180, 180], [180, 240, 240]]);
+    }
+}

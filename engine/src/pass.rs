@@ -1,0 +1,414 @@
+//! One pass of a pipeline, top to bottom: read what is new, forecast or judge, write.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use models::{ForecastError, Forecaster};
+use tsdb::{Frame, FrameError, Limits, RangeQuery, Read, ReadError, Rejected, Timestamp, Write, WriteError};
+
+use crate::context::History;
+use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
+use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
+use crate::pipeline::Pipeline;
+
+/// A pass that failed. What the passes before it wrote stands, and the next one takes up where this one ended.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The series, or what was written before, could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The model failed.
+    #[error(transparent)]
+    Forecast(#[from] ForecastError),
+    /// Two source series would be written as one.
+    #[error(transparent)]
+    Collision(#[from] Collision),
+    /// Two series of a forecast would be written as one.
+    #[error("naming the forecast: {0}")]
+    Frame(#[from] FrameError),
+    /// The results could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl PassError {
+    /// One word for metrics: the stage that failed.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "read",
+            Self::Forecast(_) => "forecast",
+            Self::Collision(_) | Self::Frame(_) => "output",
+            Self::Write(_) => "write",
+        }
+    }
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// Series that the pipeline keeps the history of.
+    pub series: usize,
+    /// Points that got a score.
+    pub scored: usize,
+    /// Points whose score is above 1.
+    pub anomalous: usize,
+    /// Points that lay inside the band.
+    pub inside: usize,
+    /// Samples that the store took.
+    pub written: u64,
+    /// Samples that the store refused.
+    pub rejected: Vec<Rejected>,
+    /// What the store said beside its answers.
+    pub warnings: Vec<String>,
+}
+
+/// Where a pipeline reads and writes, and what it forecasts with.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where the series come from.
+    pub source: Arc<dyn Read>,
+    /// Where scores and forecasts go, and from where they can be read back.
+    pub sink: Arc<dyn Write>,
+    /// Reads back what was written.
+    pub written: Arc<dyn Read>,
+    /// The model.
+    pub model: Arc<dyn Forecaster>,
+}
+
+/// A pipeline at work: its history, its forecasts, and how far it has judged. All of it can be rebuilt from the TSDB.
+pub struct Watch {
+    pipeline: Arc<Pipeline>,
+    ports: Ports,
+    history: Arc<History>,
+    outlooks: VecDeque<Arc<Outlook>>,
+    judged_until: Option<Timestamp>,
+    /// Whether some of the points after `judged_until` may have been written already.
+    is_unsure: bool,
+    names: Names,
+}
+
+impl Watch {
+    /// A pipeline that has done nothing yet.
+    pub fn new(pipeline: Pipeline, ports: Ports) -> Self {
+        let pipeline = Arc::new(pipeline);
+        let history = Arc::new(History::starting(Timestamp::default(), pipeline.step));
+        let names = Names::new(pipeline.clone());
+        Self { pipeline, ports, history, outlooks: VecDeque::new(), judged_until: None, is_unsure: false, names }
+    }
+
+    /// The pipeline.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The newest point that has been judged.
+    pub fn judged_until(&self) -> Option<Timestamp> {
+        self.judged_until
+    }
+
+    /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
+    /// the start of its turn, which may have been written in part.
+    ///
+    /// # Errors
+    /// The scores can't be read.
+    pub async fn resume(&mut self, since: Timestamp, tick: Timestamp) -> Result<(), PassError> {
+        let query = format!("max(timestamp({}))", selector(&self.pipeline, SCORE_KINDS[0]));
+        let until = newest(&self.pipeline, tick);
+        let Some(query) = RangeQuery::new(query, since, until, self.pipeline.step) else { return Ok(()) };
+        let answer = self.ports.written.read(&query, &Limits::default()).await?;
+        let last = answer.frame.values().iter().copied().filter(|seconds| seconds.is_finite()).fold(None, f64_max);
+        let Some(last) = last.map(|seconds| Timestamp::from_millis((seconds * 1000.0).round() as i64)) else {
+            return Ok(());
+        };
+        let turn = turns(&self.pipeline, last - self.pipeline.step, last).last();
+        self.judged_until = turn.map(|turn| turn.origin.max(since.floor(self.pipeline.step)));
+        self.is_unsure = true;
+        Ok(())
+    }
+
+    /// Begins with the points after `time`, for a pipeline that has judged nothing yet.
+    pub fn begin_after(&mut self, time: Timestamp) {
+        self.judged_until.get_or_insert(time.floor(self.pipeline.step));
+    }
+
+    /// Makes the forecast of `tick`, writes it, and keeps it for the points to come.
+    ///
+    /// # Errors
+    /// Any stage failed.
+    pub async fn forecast(&mut self, tick: Timestamp) -> Result<Report, PassError> {
+        let origin = newest(&self.pipeline, tick);
+        let mut report = Report::default();
+        self.catch_up(origin, origin, &mut report).await?;
+        self.forget_ended(origin);
+        let outlook = self.outlook(origin).await?;
+        report.series = self.history.series().len();
+        let output = &self.pipeline.output;
+        if self.pipeline.mode.forecasts() && output.write_forecast {
+            let ahead = self.ports.sink.takes_ahead().await;
+            let frames = self.names.forecast(&outlook, self.history.series(), ahead)?;
+            self.write(&frames, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    /// Judges every complete point that has not been judged yet, and writes the scores turn by turn.
+    ///
+    /// # Errors
+    /// Any stage failed; the turns before are written, and the next pass goes on from there.
+    pub async fn judge(&mut self, tick: Timestamp) -> Result<Report, PassError> {
+        let until = newest(&self.pipeline, tick);
+        let after = self.judged_until.unwrap_or(until - self.pipeline.step);
+        let turns: Vec<Turn> = turns(&self.pipeline, after, until).collect();
+        let mut report = Report::default();
+        if let Some(first) = turns.first() {
+            self.catch_up(first.origin, until, &mut report).await?;
+        }
+        for turn in turns {
+            self.judge_turn(turn, &mut report).await?;
+            self.judged_until = Some(turn.last);
+        }
+        report.series = self.history.series().len();
+        Ok(report)
+    }
+
+    async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
+        let outlook = self.outlook(turn.origin).await?;
+        let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
+        sheet.judge(turn, &outlook, &self.history, &self.pipeline);
+        let scored = sheet.finish();
+        report.count(&scored);
+        if !self.pipeline.output.write_anomaly_score {
+            return Ok(());
+        }
+        let mut frames = self.names.scores(scored)?;
+        if self.is_unsure {
+            self.blank_written(&mut frames, turn).await?;
+        }
+        // A write that fails, or is cut off by the end of the process, may have written some of the turn.
+        self.is_unsure = true;
+        self.write(&frames, report).await?;
+        self.is_unsure = false;
+        Ok(())
+    }
+
+    async fn write(&self, frames: &[Frame], report: &mut Report) -> Result<(), WriteError> {
+        let written = self.ports.sink.write(frames).await?;
+        report.written += written.samples;
+        report.rejected.extend(written.rejected);
+        Ok(())
+    }
+
+    /// Takes out of `frames` what an earlier attempt has written of `turn`, so that no sample is written twice.
+    async fn blank_written(&self, frames: &mut [Frame; 5], turn: Turn) -> Result<(), PassError> {
+        for (kind, frame) in SCORE_KINDS.iter().zip(frames) {
+            let query = format!("timestamp({})", selector(&self.pipeline, kind));
+            let query = RangeQuery::new(query, turn.first, turn.last, self.pipeline.step);
+            let Some(query) = query else { continue };
+            let answer = self.ports.written.read(&query, &self.limits()).await?;
+            blank_written(frame, &answer.frame);
+        }
+        Ok(())
+    }
+
+    /// Makes the history reach from the context of `origin` up to `until`, reading only what is not there yet.
+    async fn catch_up(&mut self, origin: Timestamp, until: Timestamp, report: &mut Report) -> Result<(), ReadError> {
+        let step = self.pipeline.step;
+        let start = origin - step.times(self.pipeline.context_points - 1);
+        let next = self.history.end() + step;
+        let is_usable = self.history.start() <= start && next >= start;
+        let from = if is_usable { next } else { start };
+        let Some(query) = RangeQuery::new(&self.pipeline.query, from, until, step) else { return Ok(()) };
+        let answer = self.ports.source.read(&query, &self.limits()).await?;
+        report.warnings.extend(answer.warnings);
+        let keep = self.pipeline.context_points + 2 * self.pipeline.horizon_points;
+        match Arc::get_mut(&mut self.history) {
+            Some(history) if is_usable => history.extend(&answer.frame, keep),
+            _ => {
+                self.history = Arc::new(History::of(answer.frame));
+                self.forget_rows();
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { series: self.pipeline.max_series, ..Limits::default() }
+    }
+
+    /// Drops the series that had no value in the whole context of `origin`.
+    fn forget_ended(&mut self, origin: Timestamp) {
+        let since = origin - self.pipeline.step.times(self.pipeline.context_points - 1);
+        if Arc::get_mut(&mut self.history).is_some_and(|history| history.forget_ended(since)) {
+            self.forget_rows();
+        }
+    }
+
+    /// Row numbers have changed: what goes by them is made anew.
+    fn forget_rows(&mut self) {
+        self.outlooks.clear();
+        self.names.clear();
+    }
+
+    /// The outlook of `origin`: the one that is kept, or a new one, made on the threads for computing.
+    async fn outlook(&mut self, origin: Timestamp) -> Result<Arc<Outlook>, ForecastError> {
+        if let Some(known) = self.outlooks.iter().find(|outlook| outlook.origin == origin) {
+            return Ok(known.clone());
+        }
+        let (pipeline, history, model) = (self.pipeline.clone(), self.history.clone(), self.ports.model.clone());
+        let made = compute(move || Outlook::at(origin, &pipeline, &*model, &history)).await;
+        let made = made.unwrap_or_else(|| {
+            Err(ForecastError { model: self.pipeline.model.id.clone(), message: "the model panicked".into() })
+        })?;
+        let made = Arc::new(made);
+        self.outlooks.push_back(made.clone());
+        self.forget_outlooks();
+        Ok(made)
+    }
+
+    /// Keeps the outlooks that points still to be judged will need: that of the turn after `judged_until`, and later.
+    fn forget_outlooks(&mut self) {
+        let Some(judged) = self.judged_until else { return };
+        let next = turns(&self.pipeline, judged, judged + self.pipeline.step).next();
+        let oldest = next.map_or(judged, |turn| turn.origin);
+        self.outlooks.retain(|outlook| outlook.origin >= oldest);
+    }
+}
+
+impl Report {
+    fn count(&mut self, scored: &crate::score::Scored) {
+        let scores = || scored.score.values().iter().filter(|score| !score.is_nan());
+        self.scored += scores().count();
+        self.anomalous += scores().filter(|score| **score > 1.0).count();
+        let bands = scored.yhat_lower.values().iter().zip(scored.yhat_upper.values());
+        self.inside += scored.y.values().iter().zip(bands).filter(|(y, (low, high))| *low <= *y && *y <= *high).count();
+    }
+}
+
+/// Runs `work` on the threads for computing; `None` if it panicked.
+async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    rayon::spawn(move || {
+        // A panic in a model must not take the process with it.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        let _ = done.send(outcome.ok());
+    });
+    result.await.ok().flatten()
+}
+
+fn f64_max(highest: Option<f64>, value: f64) -> Option<f64> {
+    Some(highest.map_or(value, |highest| highest.max(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Mode;
+    use crate::testing::{LastValue, Memory, pipeline, wave};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn watch(memory: &Arc<Memory>) -> Watch {
+        let ports =
+            Ports { source: memory.clone(), sink: memory.clone(), written: memory.clone(), model: Arc::new(LastValue) };
+        let mut pipeline = pipeline();
+        pipeline.mode = Mode::AnomalyOnly;
+        Watch::new(pipeline, ports)
+    }
+
+    /// Runs the passes that are due in a range of seconds, as the daemon would: judging comes before forecasting.
+    async fn run(watch: &mut Watch, seconds: std::ops::RangeInclusive<i64>) -> Result<(), PassError> {
+        for second in seconds {
+            watch.judge(at(second)).await?;
+            if second % 10 == 0 {
+                watch.forecast(at(second)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an undisturbed run writes.
+    async fn undisturbed() -> Vec<(String, Vec<f64>)> {
+        let memory = Arc::new(Memory::of(wave(4, 200)));
+        let mut watch = watch(&memory);
+        watch.begin_after(at(50));
+        run(&mut watch, 51..=120).await.unwrap();
+        samples(&memory)
+    }
+
+    fn samples(memory: &Memory) -> Vec<(String, Vec<f64>)> {
+        let samples = memory.samples.lock().unwrap();
+        samples.iter().map(|((labels, time), values)| (format!("{labels} {time}"), values.clone())).collect()
+    }
+
+    #[tokio::test]
+    async fn live_scores_are_those_of_a_replay() {
+        let history = History::of(wave(4, 200));
+        let replayed = crate::replay(&pipeline(), &LastValue, &history, at(50), at(120)).unwrap();
+        let mut names = Names::new(Arc::new(pipeline()));
+        let mut expected = vec![];
+        for frame in names.scores(replayed).unwrap() {
+            for (labels, values) in frame.rows() {
+                let named = |(point, value): (usize, &f64)| (format!("{labels} {}", frame.time(point)), vec![*value]);
+                expected.extend(values.iter().enumerate().map(named));
+            }
+        }
+        let mut live = undisturbed().await;
+        expected.sort_by(|a, b| a.0.cmp(&b.0));
+        live.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(live.len(), 5 * 4 * 70);
+        assert_eq!(live, expected);
+    }
+
+    #[tokio::test]
+    async fn only_what_is_new_is_read() {
+        let memory = Arc::new(Memory::of(wave(4, 200)));
+        let mut watch = watch(&memory);
+        run(&mut watch, 51..=100).await.unwrap();
+        let reads = memory.reads.lock().unwrap();
+        assert!(reads[1..].iter().all(|query| query.points() == 1), "{reads:?}");
+        assert!(reads.windows(2).all(|pair| pair[1].start() > pair[0].end()), "{reads:?}");
+    }
+
+    /// Ends a run after `room` samples and takes it up again with a new process `pause` seconds later.
+    async fn check_restart(room: usize, pause: i64) {
+        let memory = Arc::new(Memory::of(wave(4, 200)));
+        let mut first = watch(&memory);
+        first.begin_after(at(50));
+        *memory.room.lock().unwrap() = Some(room);
+        let mut second = 51;
+        while run(&mut first, second..=second).await.is_ok() {
+            second += 1;
+        }
+        *memory.room.lock().unwrap() = None;
+        let mut again = watch(&memory);
+        again.resume(at(0), at(second + pause)).await.unwrap();
+        again.begin_after(at(50));
+        run(&mut again, second + pause..=120).await.unwrap();
+        assert_eq!(samples(&memory), undisturbed().await, "stopped after {room} samples");
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_no_score_is_missing_doubled_or_different() {
+        for room in [0, 1, 4, 5, 19, 20, 21, 187, 200, 399, 400, 777] {
+            for pause in [0, 1, 9, 25] {
+                check_restart(room, pause).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_the_same_process_goes_on_where_it_was() {
+        let memory = Arc::new(Memory::of(wave(4, 200)));
+        let mut watch = watch(&memory);
+        watch.begin_after(at(50));
+        *memory.room.lock().unwrap() = Some(333);
+        for second in 51..=90 {
+            let _ = run(&mut watch, second..=second).await;
+        }
+        *memory.room.lock().unwrap() = None;
+        run(&mut watch, 91..=120).await.unwrap();
+        assert_eq!(samples(&memory), undisturbed().await);
+    }
+}
