@@ -14,7 +14,7 @@ use tsdb::{Frame, Step, Timestamp};
 
 use super::model::ModelArgs;
 use super::output::{Form, OutputArgs};
-use super::source::{Span, SourceArgs, parse_span};
+use super::source::{SourceArgs, Span, parse_span};
 use super::terminal::Shown;
 use super::{CliError, Terminal};
 use crate::render::format::count;
@@ -143,11 +143,12 @@ impl Plan {
         };
         let until = args.source.to.unwrap_or(frame.end()).min(frame.end());
         if after >= until {
-            let reason = format!("{} are not more than the {learned} to learn from first", count(points, "point", "points"));
+            let reason =
+                format!("{} are not more than the {learned} to learn from first", count(points, "point", "points"));
             return Err(args.source.nothing(reason));
         }
-        let mut pipeline = Pipeline::parse("{name: detect, query: detect}", "detect")
-            .expect("a name and a query are a pipeline");
+        let mut pipeline =
+            Pipeline::parse("{name: detect, query: detect}", "detect").expect("a name and a query are a pipeline");
         pipeline.step = step;
         pipeline.context_points = window.max(2);
         pipeline.horizon_points = horizon;

@@ -22,11 +22,7 @@ const LOOKBACK: i64 = 5 * 60 * 1000;
 const STEPS: usize = 64;
 
 /// Evaluates the query at every point of its grid.
-pub(super) fn evaluate(
-    storage: &Arc<dyn Storage>,
-    query: &RangeQuery,
-    limits: &Limits,
-) -> Result<Answer, ReadFault> {
+pub(super) fn evaluate(storage: &Arc<dyn Storage>, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadFault> {
     let expr = tsink::promql::parse(query.query()).map_err(refusal)?;
     if let Some(message) = bad_regex(&expr) {
         return Err(ReadFault::Query { kind: "bad_data".to_string(), message });
