@@ -4,6 +4,8 @@ pub mod client;
 pub mod connection;
 pub mod encode;
 pub mod proto;
+pub mod remote_write;
 
 pub use client::{Backoff, Client, ClientError, Direction};
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};
+pub use remote_write::RemoteWrite;
