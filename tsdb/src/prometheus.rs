@@ -5,6 +5,8 @@ pub mod connection;
 pub mod encode;
 pub mod matrix;
 pub mod proto;
+pub mod remote_write;
 
 pub use client::{Backoff, Client, ClientError, Direction};
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};
+pub use remote_write::RemoteWrite;
