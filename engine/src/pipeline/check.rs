@@ -244,11 +244,13 @@ fn model(raw: &RawPipeline, reader: &mut Reader) -> Option<Model> {
     let RawModel { id, parameters, .. } = &at.value;
     let parameters = parameters.as_ref()?;
     let name = id.as_ref().map_or(registry::DEFAULT, |at| &at.value);
+    // The registry repeats what it was given, however long that is.
+    let cut = |error: &BuildError| error.to_string().chars().take(400).collect::<String>();
     match registry::build(name, &parameters.value) {
         Ok(_) => Some(Model { id: name.to_owned(), parameters: parameters.value.clone() }),
-        Err(error @ BuildError::Parameter { .. }) => reader.refuse_at(parameters, error.to_string()),
+        Err(error @ BuildError::Parameter { .. }) => reader.refuse_at(parameters, cut(&error)),
         // The model that none names is always there, so an id was written.
-        Err(error) => reader.refuse_at(id.as_ref()?, error.to_string()),
+        Err(error) => reader.refuse_at(id.as_ref()?, cut(&error)),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The document as it is written: every field, its default and what it means. The one place that names them; the
-//! JSON Schema is made from here.
+//! JSON Schema is made from here. A field whose name begins with `_` is checked and has no effect yet.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value as Json};
@@ -96,10 +96,10 @@ document! {
     /// The model and its parameters.
     struct RawModel;
 
-    /// Where the model runs. Only `local` is supported yet.
-    "type" kind: ModelType = "local";
     /// The model's id; `openanomaly models list` shows them.
     "id" id: String;
+    /// Where the model runs. Only `local` is supported yet.
+    "type" kind: ModelType = "local";
     /// The URL of a remote model. Not supported yet.
     "endpoint" endpoint: String;
     /// How requests to a remote model are encoded; without meaning for a local one.

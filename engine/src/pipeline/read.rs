@@ -241,7 +241,10 @@ impl Read for String {
             Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {
                 reader.expected(node, "a text; put it in quotes if it is one")
             }
-            _ => reader.expected(node, "a text"),
+            Value::List(_) | Value::Map(_) => {
+                reader.expected(node, "a text; put it in quotes if it is one that begins with [ or {")
+            }
+            Value::Null => reader.expected(node, "a text"),
         }
     }
 }
@@ -456,9 +459,11 @@ impl Read for Templates {
         let mut labels = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
             reader.repeated(&entries[..i], entry);
-            let label = reader.within(&entry.key, |reader| reader.at::<String>(&entry.value, true));
-            let At { value, place, field, written } = label?;
-            labels.push(At { value: (entry.key.clone(), value), place, field, written });
+            // One that is no text is reported, and doesn't keep the others from being checked.
+            if let Some(label) = reader.within(&entry.key, |reader| reader.at::<String>(&entry.value, true)) {
+                let At { value, place, field, written } = label;
+                labels.push(At { value: (entry.key.clone(), value), place, field, written });
+            }
         }
         Some(Self(labels))
     }
