@@ -1,15 +1,17 @@
 //! The document as it is written: every field, its default and what it means. The one place that names them; the
-//! JSON Schema is made from here.
+//! JSON Schema is made from here. A field whose name begins with `_` is checked and has no effect yet.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value as Json};
 
 use super::document::{Node, Value};
-use super::read::{Absent, Field, Length, Pair, Range, Read, Reader, ScheduleText, Templates, document, words};
+use super::kinds::{Length, Pair, Range, ScheduleText, Templates};
+use super::read::{Absent, Field, Read, Reader, document, words};
 use super::{Direction, Mode};
 
 document! {
     /// One pipeline: one query, one model, one way of scoring, one set of schedules.
+    #[schemars(rename = "Pipeline")]
     struct RawPipeline;
 
     /// Unique among all pipelines; becomes the label `pipeline` of what is written.
@@ -82,6 +84,7 @@ document! {
 
 document! {
     /// An input of the model besides the series itself. Not supported yet.
+    #[schemars(rename = "Covariate")]
     struct RawCovariate;
 
     /// The input's name.
@@ -94,12 +97,13 @@ document! {
 
 document! {
     /// The model and its parameters.
+    #[schemars(rename = "Model")]
     struct RawModel;
 
-    /// Where the model runs. Only `local` is supported yet.
-    "type" kind: ModelType = "local";
     /// The model's id; `openanomaly models list` shows them.
     "id" id: String;
+    /// Where the model runs. Only `local` is supported yet.
+    "type" kind: ModelType = "local";
     /// The URL of a remote model. Not supported yet.
     "endpoint" endpoint: String;
     /// How requests to a remote model are encoded; without meaning for a local one.
@@ -110,6 +114,7 @@ document! {
 
 document! {
     /// When and on what the model is trained. Not supported yet.
+    #[schemars(rename = "Training")]
     struct RawTraining;
 
     /// Whether the model is trained on a schedule.
@@ -126,6 +131,7 @@ document! {
 
 document! {
     /// How points are scored.
+    #[schemars(rename = "Anomaly")]
     struct RawAnomaly;
 
     /// How the band comes from the forecast. `isolation_forest` is not supported yet.
@@ -162,6 +168,7 @@ document! {
 
 document! {
     /// What is written, and under which names.
+    #[schemars(rename = "Output")]
     struct RawOutput;
 
     /// Whether forecasts are written.
@@ -177,6 +184,7 @@ document! {
 
 document! {
     /// History to score once. Not supported yet.
+    #[schemars(rename = "Backfill")]
     struct RawBackfill;
 
     /// Its begin.
@@ -216,6 +224,7 @@ words! {
 
 words! {
     /// How the band comes from the forecast.
+    #[schemars(rename = "Technique")]
     pub(super) enum RawTechnique;
     /// The quantiles that hold `confidence_level` of the points between them.
     "confidence_interval" ConfidenceInterval;
@@ -251,6 +260,7 @@ words! {
 
 document! {
     /// Every gap is this value.
+    #[schemars(rename = "Fixed")]
     struct RawFixed;
 
     /// The value.
@@ -284,7 +294,7 @@ impl JsonSchema for RawMissing {
     }
 
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RawMissing".into()
+        "Missing".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
