@@ -4,6 +4,7 @@ pub mod client;
 pub mod connection;
 pub mod encode;
 pub mod proto;
+pub mod matrix;
 
 pub use client::{Backoff, Client, ClientError, Direction};
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};
