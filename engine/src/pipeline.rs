@@ -19,9 +19,6 @@ mod schema;
 
 pub use error::{PipelineError, PipelineErrors, Place};
 
-/// The model of a pipeline that names none.
-const DEFAULT_MODEL: &str = "auto";
-
 /// A pipeline whose every field is within its bounds. Made from YAML or JSON by [`Pipeline::parse`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use models::registry::{self, BuildError};
 use tsdb::Step;
 
 use super::document::quoted;
 use super::duration::Show;
-use super::raw::{MissingWord, RawMissing, RawPipeline, RawTechnique};
+use super::raw::{MissingWord, RawMissing, RawModel, RawPipeline, RawTechnique};
 use super::read::{At, Field, Pair, Reader, ScheduleText, Templates, nearest};
 use super::{Anomaly, MetricFormat, Missing, Mode, Model, Output, Pipeline, Sides, Technique};
 use crate::schedule::Schedule;
@@ -239,9 +240,16 @@ fn max_series(field: &Field<usize>, reader: &mut Reader) -> Option<usize> {
 }
 
 fn model(raw: &RawPipeline, reader: &mut Reader) -> Option<Model> {
-    let raw = &raw.model.as_ref()?.value;
-    let id = raw.id.as_ref().map_or(super::DEFAULT_MODEL, |at| &at.value).to_owned();
-    Some(Model { id, parameters: raw.parameters.clone()?.value })
+    let at = raw.model.as_ref()?;
+    let RawModel { id, parameters, .. } = &at.value;
+    let parameters = parameters.as_ref()?;
+    let name = id.as_ref().map_or(registry::DEFAULT, |at| &at.value);
+    match registry::build(name, &parameters.value) {
+        Ok(_) => Some(Model { id: name.to_owned(), parameters: parameters.value.clone() }),
+        Err(error @ BuildError::Parameter { .. }) => reader.refuse_at(parameters, error.to_string()),
+        // The model that none names is always there, so an id was written.
+        Err(error) => reader.refuse_at(id.as_ref()?, error.to_string()),
+    }
 }
 
 /// A number within bounds; the message says what is `expected`.

@@ -73,7 +73,7 @@ impl Reader {
         if length > 0 && !key.starts_with('[') {
             self.path.push('.');
         }
-        self.path.push_str(&key.chars().take(80).collect::<String>());
+        self.path.extend(key.chars().take(60).flat_map(char::escape_debug));
         let result = read(self);
         self.path.truncate(length);
         result
