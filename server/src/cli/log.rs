@@ -34,8 +34,9 @@ pub enum LogFormat {
 /// # Errors
 /// A filter that can't be read.
 pub fn init(args: &LogArgs, quiet: &str) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(level(args, quiet))
-        .map_err(|error| CliError::Usage(format!("--log-level {}: {error}", args.log_level.as_deref().unwrap_or(""))))?;
+    let filter = EnvFilter::try_new(level(args, quiet)).map_err(|error| {
+        CliError::Usage(format!("--log-level {}: {error}", args.log_level.as_deref().unwrap_or("")))
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start, as in tests, keeps the first one's logging.
     let _ = match args.log_format {

@@ -26,9 +26,8 @@ impl ModelArgs {
     /// A parameter without `=`.
     pub fn parameters(&self) -> Result<Map<String, Value>, CliError> {
         let pair = |text: &String| {
-            let (name, value) = text
-                .split_once('=')
-                .ok_or_else(|| CliError::flag("--param", text, "this is not NAME=VALUE"))?;
+            let (name, value) =
+                text.split_once('=').ok_or_else(|| CliError::flag("--param", text, "this is not NAME=VALUE"))?;
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_string()));
             Ok((name.to_string(), value))
         };

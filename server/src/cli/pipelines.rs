@@ -56,7 +56,8 @@ pub fn load(paths: &[PathBuf]) -> Result<Loaded, CliError> {
         let text = fs::read_to_string(&path).map_err(|source| CliError::File { path: path.clone(), source })?;
         loaded.files += 1;
         for outcome in Pipeline::parse_all(&text, &path.display().to_string()) {
-            match outcome.map_err(|errors| errors.errors().iter().map(ToString::to_string).collect()).and_then(checked) {
+            match outcome.map_err(|errors| errors.errors().iter().map(ToString::to_string).collect()).and_then(checked)
+            {
                 Ok(pipeline) => match names.insert(pipeline.name.clone(), path.clone()) {
                     None => loaded.pipelines.push((path.clone(), pipeline)),
                     Some(other) => loaded.errors.push(twice(&path, &pipeline, &other)),

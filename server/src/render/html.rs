@@ -171,7 +171,10 @@ fn incident_row(report: &Report, incident: &Incident, drawn: &[usize]) -> String
     let at = |frame: &tsdb::Frame| number(frame.row(incident.series)[incident.peak]);
     let chart = drawn.iter().position(|row| *row == incident.series);
     let link = chart.map_or(String::new(), |chart| {
-        format!(" data-chart=\"{chart}\" data-first=\"{}\" data-last=\"{}\" tabindex=\"0\"", incident.first, incident.last)
+        format!(
+            " data-chart=\"{chart}\" data-first=\"{}\" data-last=\"{}\" tabindex=\"0\"",
+            incident.first, incident.last
+        )
     });
     format!(
         "<tr{link}><td class=\"n score\">{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\

@@ -84,13 +84,7 @@ pub fn charts(
 ///
 /// # Errors
 /// The writer's.
-pub fn table(
-    prediction: &Prediction,
-    limit: usize,
-    width: usize,
-    paint: Paint,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub fn table(prediction: &Prediction, limit: usize, width: usize, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     let levels: Vec<String> = prediction.levels().iter().map(|level| format!("q{level}")).collect();
     let titles = std::iter::once("Time (UTC)").chain(levels.iter().map(String::as_str)).chain(["Series"]);
     let mut table = table::plain(&titles.collect::<Vec<_>>(), width, paint);
