@@ -3,6 +3,7 @@
 //! The numbers travel as one [`Frame`]; a store is anything that implements [`Read`], [`Write`] or both.
 //! Only this crate knows Prometheus, its HTTP and its wire formats.
 
+pub mod embedded;
 pub mod frame;
 pub mod labels;
 pub mod prometheus;

@@ -1,0 +1,136 @@
+//! The store inside this process: tsink, on this machine's disk.
+//!
+//! For trying things out and for small installations that have no Prometheus. Its answers follow Prometheus 2:
+//! the value at a point of the grid is the last sample of the five minutes up to it, both ends included.
+
+mod evaluate;
+mod insert;
+mod selectors;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tsink::{Storage, StorageBuilder, TimestampPrecision};
+
+use crate::frame::Frame;
+use crate::read::{Answer, Limits, RangeQuery, Read, ReadError, ReadFault};
+use crate::write::{Write, WriteError, Written};
+
+/// One partition of a series; the store keeps a head open for each that is written to.
+const PARTITION: Duration = Duration::from_secs(24 * 3600);
+
+/// How many partitions of a series take samples at the same time: a late sample may be so many days older than
+/// the newest one of its series.
+const OPEN_PARTITIONS: usize = 64;
+
+/// How the store is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbeddedOptions {
+    /// How long samples are kept; `None` keeps them for ever.
+    pub retention: Option<Duration>,
+    /// Bytes of memory for samples that are not on disk yet; beyond that, writes wait for the disk.
+    pub memory_bytes: usize,
+}
+
+impl Default for EmbeddedOptions {
+    /// Everything is kept; 512 MiB of memory.
+    fn default() -> Self {
+        Self { retention: None, memory_bytes: 512 << 20 }
+    }
+}
+
+/// Why the store can't be opened or closed.
+#[derive(Debug, thiserror::Error)]
+#[error("the embedded store in {path}: {source}")]
+pub struct EmbeddedError {
+    /// The store's folder.
+    pub path: PathBuf,
+    /// What happened, such as that another process holds the folder.
+    pub source: tsink::TsinkError,
+}
+
+/// A store in a folder of this machine. One process at a time can open it; within that, any number of tasks read
+/// and write at once.
+///
+/// What [`Write::write`] has acknowledged is in a log that has been synced to disk: it outlives the end of the
+/// process. A sample may come late by up to 64 days; of two samples at one time in one series, the one written
+/// last is read.
+pub struct Embedded {
+    path: PathBuf,
+    storage: Arc<dyn Storage>,
+}
+
+impl Embedded {
+    /// Opens the store in the folder `path`, which is made where it is absent. Blocks while the log is replayed.
+    ///
+    /// # Errors
+    /// The folder can't be used, another process holds it, or what is in it is damaged.
+    pub fn open(path: impl AsRef<Path>, options: &EmbeddedOptions) -> Result<Self, EmbeddedError> {
+        let path = path.as_ref().to_path_buf();
+        let builder = StorageBuilder::new()
+            .with_data_path(&path)
+            .with_timestamp_precision(TimestampPrecision::Milliseconds)
+            .with_partition_duration(PARTITION)
+            .with_max_active_partition_heads_per_series(OPEN_PARTITIONS)
+            .with_memory_limit(options.memory_bytes);
+        let builder = match options.retention {
+            Some(retention) => builder.with_retention(retention),
+            None => builder,
+        };
+        match builder.build() {
+            Ok(storage) => Ok(Self { path, storage }),
+            Err(source) => Err(EmbeddedError { path, source }),
+        }
+    }
+
+    /// The store's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts everything into its final files and ends the store's threads: the next opening is quicker. Later reads
+    /// and writes fail. Blocks; dropping the store does the same, but can't say what went wrong.
+    ///
+    /// # Errors
+    /// What could not be written. It is still in the log.
+    pub fn close(&self) -> Result<(), EmbeddedError> {
+        self.storage.close().map_err(|source| EmbeddedError { path: self.path.clone(), source })
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+#[async_trait]
+impl Read for Embedded {
+    async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError> {
+        let (storage, owned, limits) = (self.storage.clone(), query.clone(), *limits);
+        tokio::task::spawn_blocking(move || evaluate::evaluate(&storage, &owned, &limits))
+            .await
+            .unwrap_or_else(|panic| Err(ReadFault::Local(format!("the evaluation broke off: {panic}"))))
+            .map_err(|fault| ReadError { query: query.query().to_string(), origin: self.name(), fault })
+    }
+}
+
+#[async_trait]
+impl Write for Embedded {
+    async fn write(&self, frames: &[Frame]) -> Result<Written, WriteError> {
+        let (storage, frames) = (self.storage.clone(), frames.to_vec());
+        tokio::task::spawn_blocking(move || insert::insert(&*storage, &frames))
+            .await
+            .unwrap_or_else(|panic| Err(format!("the write broke off: {panic}")))
+            .map_err(|message| WriteError::Local { target: self.name(), message })
+    }
+
+    /// Ten years: the store doesn't mind the future.
+    async fn takes_ahead(&self) -> Duration {
+        Duration::from_secs(10 * 365 * 24 * 3600)
+    }
+}
+
+#[cfg(test)]
+mod tests;

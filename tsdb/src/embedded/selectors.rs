@@ -1,0 +1,119 @@
+//! The selectors of a query.
+
+use std::collections::HashMap;
+
+use tsink::promql::ast::{Expr, LabelMatcher, MatchOp, VectorSelector};
+use tsink::{SeriesMatcher, SeriesSelection};
+
+/// What a selector asks for.
+pub(super) fn selection(selector: &VectorSelector) -> SeriesSelection {
+    let matchers = selector.matchers.iter().map(matcher).collect();
+    let selection = SeriesSelection::new().with_matchers(matchers);
+    match &selector.metric_name {
+        Some(name) => selection.with_metric(name),
+        None => selection,
+    }
+}
+
+fn matcher(matcher: &LabelMatcher) -> SeriesMatcher {
+    let (name, value) = (matcher.name.as_str(), matcher.value.as_str());
+    match matcher.op {
+        MatchOp::Equal => SeriesMatcher::equal(name, value),
+        MatchOp::NotEqual => SeriesMatcher::not_equal(name, value),
+        MatchOp::RegexMatch => SeriesMatcher::regex_match(name, value),
+        MatchOp::RegexNoMatch => SeriesMatcher::regex_no_match(name, value),
+    }
+}
+
+/// By metric, what the selectors of a query ask for. A selector without a metric's name may want any metric: then
+/// there is nothing here.
+pub(super) fn wanted(expr: &Expr) -> HashMap<String, Vec<SeriesSelection>> {
+    let mut selectors = vec![];
+    walk(expr, &mut selectors);
+    let mut wanted: HashMap<String, Vec<SeriesSelection>> = HashMap::new();
+    for selector in selectors {
+        let Some(name) = selector.metric_name.clone() else { return HashMap::new() };
+        let (known, new) = (wanted.entry(name).or_default(), selection(selector));
+        if !known.contains(&new) {
+            known.push(new);
+        }
+    }
+    wanted
+}
+
+/// The query without the matchers of those metrics that are asked for in one way only: the view answers them with
+/// nothing else, and tsink would compile each regular expression again for every series at every step.
+pub(super) fn simplify(query: &str, wanted: &HashMap<String, Vec<SeriesSelection>>) -> String {
+    let mut out = String::with_capacity(query.len());
+    let (mut quote, mut dropping) = (None, false);
+    let mut chars = query.chars();
+    while let Some(c) = chars.next() {
+        let kept = !dropping;
+        match (quote, c) {
+            (None, '#') => return query.to_string(),
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '{') => dropping = wanted.get(last_word(&out)).is_some_and(|ways| ways.len() == 1),
+            (None, '}') => dropping = false,
+            (Some(q), c) if q == c => quote = None,
+            (Some('"' | '\''), '\\') => {
+                out.extend(kept.then_some(c));
+                out.extend(chars.next().filter(|_| kept));
+                continue;
+            }
+            _ => {}
+        }
+        out.extend((kept && !dropping).then_some(c));
+    }
+    out
+}
+
+fn last_word(text: &str) -> &str {
+    let text = text.trim_end();
+    let part_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    &text[text.trim_end_matches(part_of_name).len()..]
+}
+
+/// The first regular expression of the query that is none, and why.
+pub(super) fn bad_regex(expr: &Expr) -> Option<String> {
+    let mut selectors = vec![];
+    walk(expr, &mut selectors);
+    let matchers = selectors.into_iter().flat_map(|selector| &selector.matchers);
+    let regexes = matchers.filter(|matcher| matches!(matcher.op, MatchOp::RegexMatch | MatchOp::RegexNoMatch));
+    regexes.filter_map(|matcher| regex::Regex::new(&matcher.value).err()).map(|error| error.to_string()).next()
+}
+
+fn walk<'a>(expr: &'a Expr, out: &mut Vec<&'a VectorSelector>) {
+    match expr {
+        Expr::NumberLiteral(_) | Expr::StringLiteral(_) => {}
+        Expr::VectorSelector(selector) => out.push(selector),
+        Expr::MatrixSelector(matrix) => out.push(&matrix.vector),
+        Expr::Subquery(subquery) => walk(&subquery.expr, out),
+        Expr::Unary(unary) => walk(&unary.expr, out),
+        Expr::Paren(inner) => walk(inner, out),
+        Expr::Binary(binary) => [&binary.lhs, &binary.rhs].into_iter().for_each(|side| walk(side, out)),
+        Expr::Aggregation(sum) => sum.param.iter().chain([&sum.expr]).for_each(|part| walk(part, out)),
+        Expr::Call(call) => call.args.iter().for_each(|part| walk(part, out)),
+    }
+}
+
+/// Whether the expression looks at the ends of the whole query, by `@ start()` or `@ end()`.
+pub(super) fn looks_at_ends(expr: &Expr) -> bool {
+    use tsink::promql::ast::AtModifier::{End, Start};
+    let bound = |at: &Option<_>| matches!(at, Some(Start | End));
+    let mut selectors = vec![];
+    walk(expr, &mut selectors);
+    selectors.iter().any(|selector| bound(&selector.at)) || has_subquery_at(expr)
+}
+
+/// Whether there is a subquery with an `@`.
+fn has_subquery_at(expr: &Expr) -> bool {
+    match expr {
+        Expr::Subquery(subquery) => subquery.at.is_some() || has_subquery_at(&subquery.expr),
+        Expr::Unary(unary) => has_subquery_at(&unary.expr),
+        Expr::Paren(inner) => has_subquery_at(inner),
+        Expr::Binary(binary) => has_subquery_at(&binary.lhs) || has_subquery_at(&binary.rhs),
+        Expr::Aggregation(sum) => sum.param.iter().chain([&sum.expr]).any(|part| has_subquery_at(part)),
+        Expr::Call(call) => call.args.iter().any(has_subquery_at),
+        _ => false,
+    }
+}
