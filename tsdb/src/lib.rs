@@ -4,6 +4,7 @@
 //! Only this crate knows Prometheus, its HTTP and its wire formats.
 
 pub mod embedded;
+pub mod file;
 pub mod frame;
 pub mod labels;
 pub mod prometheus;

@@ -17,16 +17,15 @@ use crate::time::{Step, Timestamp};
 /// How far back a selector looks for a value, in milliseconds.
 const LOOKBACK: i64 = 5 * 60 * 1000;
 
-/// Steps evaluated at once. At every step, tsink's evaluation looks at all the points that it holds, so that the
+/// Steps evaluated at once. At every step, tsink's evaluation looks at all the points that it was given, so that the
 /// whole range at once would cost the square of its length.
-const STEPS: usize = 64;
+const STEPS: usize = 8;
+
+/// Steps whose points are read from the store at once.
+const WINDOW: usize = 64 * STEPS;
 
 /// Evaluates the query at every point of its grid.
-pub(super) fn evaluate(
-    storage: &Arc<dyn Storage>,
-    query: &RangeQuery,
-    limits: &Limits,
-) -> Result<Answer, ReadFault> {
+pub(super) fn evaluate(storage: &Arc<dyn Storage>, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadFault> {
     let expr = tsink::promql::parse(query.query()).map_err(refusal)?;
     if let Some(message) = bad_regex(&expr) {
         return Err(ReadFault::Query { kind: "bad_data".to_string(), message });
@@ -95,13 +94,16 @@ fn by_promql(
     limits: &Limits,
 ) -> Result<Frame, ReadFault> {
     let engine = Engine::with_precision(view.clone(), TimestampPrecision::Milliseconds);
-    let steps = if looks_at_ends(expr) { query.points() } else { STEPS };
+    let whole = looks_at_ends(expr);
+    let (window, steps) = if whole { (query.points(), query.points()) } else { (WINDOW, STEPS) };
     let mut builder = FrameBuilder::new(query.start(), query.step(), query.points());
     let mut strings = Interner::default();
     for from in (0..query.points()).step_by(steps) {
-        let time = |at: usize| query.start().millis() + at as i64 * query.step().millis();
-        let (start, end) = (time(from), time((from + steps).min(query.points()) - 1));
-        view.advance(end);
+        let time = |at: usize| query.start().millis() + at.min(query.points() - 1) as i64 * query.step().millis();
+        if from % window == 0 {
+            view.advance(time(from + window - 1));
+        }
+        let (start, end) = (time(from), time(from + steps - 1));
         let value = engine.range_query(text, start, end, query.step().millis()).map_err(refusal)?;
         let PromqlValue::RangeVector(found) = value else { continue };
         for series in &found {
