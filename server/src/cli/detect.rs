@@ -10,6 +10,7 @@ use engine::pipeline::duration::Show;
 use engine::pipeline::{Direction as Side, Pipeline, Technique};
 use engine::replay::replay;
 use engine::{Schedule, Scored};
+use models::ForecastError;
 use tsdb::{Frame, Step, Timestamp};
 
 use super::model::ModelArgs;
@@ -104,9 +105,9 @@ pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, Cl
     let frame = args.source.read(server_context, terminal)?;
     let plan = Plan::new(args, &frame, terminal)?;
     let started = Instant::now();
-    let history = History::of(frame.clone());
+    let history = History::of(shifted(frame.clone(), -plan.offset));
     let model = Shown::new(model, plan.forecasts());
-    let scored = replay(&plan.pipeline, &model, &history, plan.after, plan.until)?;
+    let scored = plan.replay(&model, &history)?;
     drop(model);
     let took = started.elapsed();
     if scored.score.samples() == 0 {
@@ -127,6 +128,9 @@ pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, Cl
 /// What is asked of the engine.
 struct Plan {
     pipeline: Pipeline,
+    /// How far the points of the frame are behind the multiples of the step, which the engine counts in.
+    offset: i64,
+    /// The last point that is only learned from.
     after: Timestamp,
     until: Timestamp,
 }
@@ -160,7 +164,22 @@ impl Plan {
             Direction::Below => Side::BelowExpected,
             Direction::Both => Side::Both,
         };
-        Ok(Self { pipeline, after, until })
+        let offset = frame.start().millis().rem_euclid(step.millis());
+        Ok(Self { pipeline, offset, after, until })
+    }
+
+    /// Scores the points after `after`; `history` is moved onto the multiples of the step.
+    fn replay(&self, model: &Shown, history: &History) -> Result<Scored, ForecastError> {
+        let moved = |time: Timestamp| Timestamp::from_millis(time.millis() - self.offset);
+        let scored = replay(&self.pipeline, model, history, moved(self.after), moved(self.until))?;
+        let back = |frame| shifted(frame, self.offset);
+        Ok(Scored {
+            y: back(scored.y),
+            yhat: back(scored.yhat),
+            yhat_lower: back(scored.yhat_lower),
+            yhat_upper: back(scored.yhat_upper),
+            score: back(scored.score),
+        })
     }
 
     /// About how many forecasts there will be.
@@ -197,6 +216,13 @@ fn widest(step: Step) -> usize {
 /// How much of a file is only learned from: a third, or three days where that is at most half.
 fn warm_up(step: Step, points: usize) -> usize {
     (points / 3).max(step.count(3 * DAY).min(points / 2)).max(2)
+}
+
+/// The same frame, `millis` later.
+fn shifted(frame: Frame, millis: i64) -> Frame {
+    let (series, start, step, points, values) = frame.into_parts();
+    let start = Timestamp::from_millis(start.millis() + millis);
+    Frame::new(series, start, step, points, values).expect("its parts were a frame")
 }
 
 /// The same, with the actual values also where nothing was scored.

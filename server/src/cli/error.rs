@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use models::{ForecastError, LevelError};
 use tsdb::ReadError;
+use tsdb::file::FileError;
 
 use crate::render::format::{Ink, Paint};
 
@@ -18,6 +19,9 @@ pub enum CliError {
     /// The source can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The file can't be read as series.
+    #[error(transparent)]
+    Columns(#[from] FileError),
     /// The source was read, but there is nothing to work with.
     #[error("{origin}: {reason}")]
     Source {
@@ -58,9 +62,7 @@ impl From<LevelError> for CliError {
 /// Tells people what went wrong and programs how it ended: 2 for wrong flags, 1 for everything else. Where the
 /// reader of the results has gone away, as `head` does, nothing is wrong.
 pub fn report(error: &CliError, paint: Paint) -> ExitCode {
-    if let CliError::Output(cause) = error
-        && cause.kind() == ErrorKind::BrokenPipe
-    {
+    if matches!(error, CliError::Output(cause) if is_broken_pipe(cause)) {
         return ExitCode::SUCCESS;
     }
     let mut text = format!("{} {error}\n", paint.ink(Ink::Alarm, "error:"));
@@ -72,4 +74,10 @@ pub fn report(error: &CliError, paint: Paint) -> ExitCode {
     // Where even stderr is closed, the exit code is all that is left.
     let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
     ExitCode::from(if matches!(error, CliError::Usage(_)) { 2 } else { 1 })
+}
+
+fn is_broken_pipe(error: &io::Error) -> bool {
+    let csv = error.get_ref().and_then(|inner| inner.downcast_ref::<csv::Error>());
+    let inner = csv.is_some_and(|error| matches!(error.kind(), csv::ErrorKind::Io(cause) if is_broken_pipe(cause)));
+    inner || error.kind() == ErrorKind::BrokenPipe
 }

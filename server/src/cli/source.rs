@@ -1,9 +1,12 @@
 //! Where series come from: a file, stdin, or a server.
 
+use std::io::{self, Read as _};
 use std::time::Duration;
 
 use engine::pipeline::duration;
-use tsdb::{Frame, Step, Timestamp};
+use tsdb::file::{File, FileOptions};
+use tsdb::prometheus::Connection;
+use tsdb::{Frame, Limits, RangeQuery, Read, Step, Timestamp};
 
 use super::{CliError, Terminal};
 
@@ -19,7 +22,7 @@ pub struct SourceArgs {
     /// A CSV, Parquet or Arrow file, `-` for stdin, or the URL of a server that speaks Prometheus's API.
     #[arg(value_name = "SOURCE", help_heading = "Arguments")]
     pub source: String,
-    /// PromQL or MetricsQL, for a server.
+    /// PromQL or MetricsQL for a server; for a file, a selector such as 'cpu{host=~"web.*"}'.
     #[arg(short, long, value_name = "PROMQL")]
     pub query: Option<String>,
     /// The distance between points, such as 5m [default: a file's own, 5m for a server].
@@ -121,11 +124,21 @@ impl SourceArgs {
         self.from.or_else(|| Some(self.to.unwrap_or(now) - last?))
     }
 
-    fn query(&self, _context: Span, _terminal: &Terminal) -> Result<Frame, CliError> {
-        Err(self.nothing("no server yet"))
+    fn query(&self, context: Span, terminal: &Terminal) -> Result<Frame, CliError> {
+        let query = self.query.as_deref().ok_or_else(|| CliError::Usage("a server needs --query".into()))?;
+        let step = self.step.or(Step::from_duration(DEFAULT_STEP)).expect("five minutes are a step");
+        let to = self.to.unwrap_or(terminal.now);
+        let from = self.start(terminal.now).unwrap_or(to) - step.times(context.points(step));
+        let range = RangeQuery::new(query, from, to, step)
+            .ok_or_else(|| CliError::Usage("there is no point between --from and --to".into()))?;
+        let mut connection = Connection::new(&self.source);
+        connection.headers = self.header.clone();
+        let _ = range;
+        Err(self.nothing("not yet"))
     }
 
     fn file(&self) -> Result<Frame, CliError> {
+<<<<<<< HEAD
         let mut rows: Vec<(i64, f64)> = vec![];
         for record in csv::Reader::from_path(&self.source).unwrap().records() {
             let r = record.unwrap();
@@ -143,7 +156,43 @@ impl SourceArgs {
             builder.set(row, Timestamp::from_seconds(t), v);
         }
         Ok(builder.finish())
+=======
+        let columns = &self.columns;
+        let options = FileOptions {
+            time: columns.time_column.clone(),
+            value: columns.value_column.clone(),
+            series: columns.series_column.clone(),
+            labels: columns.label_column.clone(),
+            layout: None,
+            step: self.step,
+        };
+        let file = if self.source == "-" {
+            let mut bytes = vec![];
+            io::stdin().lock().read_to_end(&mut bytes).map_err(|error| self.nothing(error.to_string()))?;
+            File::from_bytes("stdin", bytes, &options)?
+        } else {
+            File::open(&self.source, &options)?
+        };
+        for warning in file.warnings() {
+            tracing::warn!("{}: {warning}", self.title());
+        }
+        let frame = file.frame(None)?;
+        let Some(selector) = &self.query else { return Ok(frame) };
+        let all = RangeQuery::new(selector, frame.start(), frame.end(), frame.step())
+            .ok_or_else(|| self.nothing("there is no point in it"))?;
+        answer(&file, &all)
+>>>>>>> cli
     }
+}
+
+/// Reads from a store, and logs what it warns of.
+fn answer(store: &dyn Read, query: &RangeQuery) -> Result<Frame, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(store.read(query, &Limits::default()))?;
+    for warning in &answer.warnings {
+        tracing::warn!("{query}: {warning}", query = query.query());
+    }
+    Ok(answer.frame)
 }
 
 /// A stretch of time, as points or as a duration.

@@ -25,7 +25,7 @@ pub(crate) fn report(series: usize, points: usize) -> Report {
     };
     let noise = |row: usize, point: usize| ((row * 7919 + point * 104_729) % 1000) as f64 / 250.0 - 2.0;
     let jump = |row: usize, point: usize| {
-        let hit = row % 2 == 0 && [points / 3, points * 2 / 3].iter().any(|at| (*at..at + 6).contains(&point));
+        let hit = row.is_multiple_of(2) && [points / 3, points * 2 / 3].iter().any(|at| (*at..at + 6).contains(&point));
         if hit { 25.0 + row as f64 } else { 0.0 }
     };
     let y = |row: usize, point: usize| {

@@ -1,0 +1,191 @@
+//! The program as its users call it.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn openanomaly(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openanomaly"));
+    command.args(args).env_remove("NO_COLOR").env_remove("COLUMNS").env_remove("OPENANOMALY_LOG_LEVEL");
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    openanomaly(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Twelve days of two series with a daily wave, five minutes apart. `web` has an incident of six points that begins
+/// at 2026-01-11 00:00.
+fn csv() -> String {
+    let mut text = String::from("time,host,cpu\n");
+    for point in 0..12 * 288 {
+        let time = 1_767_225_600 + point * 300;
+        let wave = 50.0 + 20.0 * (f64::from(point) / 288.0 * std::f64::consts::TAU).sin();
+        let noise = f64::from(point * 7919 % 1009) / 500.0;
+        let incident = if (2880..2886).contains(&point) { 40.0 } else { 0.0 };
+        writeln!(text, "{time},web,{}\n{time},db,{}", wave + noise + incident, 2.0 * wave + noise).unwrap();
+    }
+    text
+}
+
+fn file(dir: &Path) -> PathBuf {
+    let path = dir.join("cpu.csv");
+    std::fs::write(&path, csv()).unwrap();
+    path
+}
+
+#[test]
+fn detect_finds_the_incident_and_says_so_in_every_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path());
+    let path = path.to_str().unwrap();
+
+    let table = stdout(&run(&["detect", path, "--limit", "1"]));
+    let first = table.lines().skip_while(|line| !line.trim_start().starts_with("Score")).nth(1).unwrap_or("");
+    assert!(first.contains("2026-01-11 00:00") && first.contains("web"), "{table}");
+    assert!(table.contains('▲') && table.contains("2 series"), "{table}");
+    assert!(!table.contains('\x1b'), "no colours where there is no terminal");
+    assert!(stdout(&run(&["--color", "always", "detect", path])).contains("\x1b[1;31m"));
+
+    let json = stdout(&run(&["detect", path, "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["incidents"][0]["labels"]["host"], "web");
+    assert_eq!(json["incidents"][0]["start_ms"], 1_768_089_600_000_i64);
+    let points = json["timestamps_ms"].as_array().unwrap().len();
+    assert_eq!(json["series"][1]["anomaly_score"].as_array().unwrap().len(), points);
+
+    let csv = stdout(&run(&["detect", path, "--output", "csv"]));
+    assert_eq!(csv.lines().count(), 1 + 2 * points);
+
+    for name in ["report.html", "scores.parquet"] {
+        let target = dir.path().join(name);
+        let output = run(&["detect", path, "-o", target.to_str().unwrap()]);
+        assert!(stdout(&output).contains("written to"), "{output:?}");
+        assert!(std::fs::metadata(target).unwrap().len() > 1000);
+    }
+}
+
+#[test]
+fn detect_tells_scripts_what_it_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path());
+    let path = path.to_str().unwrap();
+    assert_eq!(run(&["detect", path, "--fail-on-anomaly"]).status.code(), Some(3));
+    let quiet = ["detect", path, "--fail-on-anomaly", "--query", "cpu{host=\"db\"}", "--confidence", "0.9999999"];
+    assert_eq!(run(&quiet).status.code(), Some(0), "{}", stdout(&run(&quiet)));
+    let below = stdout(&run(&["detect", path, "--direction", "below", "--output", "json", "--from", "2026-01-11"]));
+    let below: serde_json::Value = serde_json::from_str(&below).unwrap();
+    assert_eq!(below["timestamps_ms"][0], 1_768_089_600_000_i64);
+    assert!(below["incidents"].as_array().unwrap().iter().all(|i| i["y"].as_f64() < i["yhat"].as_f64()));
+}
+
+#[test]
+fn stdin_and_a_reader_that_goes_away_are_fine() {
+    let mut child = openanomaly(&["detect", "-", "--output", "csv"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), csv().as_bytes()).unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn predict_answers_quantiles() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path());
+    let path = path.to_str().unwrap();
+    let csv = stdout(&run(&["predict", path, "--horizon", "1h", "--output", "csv", "--quantile", "0.05"]));
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 1 + 2 * 12, "{csv}");
+    assert!(lines[0].starts_with("timestamp,") && lines[0].ends_with("q0.05,q0.5"), "{csv}");
+    assert!(lines[1].starts_with("2026-01-13T00:00:00Z,"), "{csv}");
+    let table = stdout(&run(&["predict", path, "--horizon", "4"]));
+    assert!(table.contains("2 series · 4 points ahead") && table.contains("series/s"), "{table}");
+}
+
+/// An error says on stderr what is wrong, and nothing comes on stdout.
+fn check_error(args: &[&str], code: i32, parts: &[&str]) {
+    let output = run(args);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+    assert!(message.starts_with("error: ") && stdout(&output).is_empty(), "{args:?}: {message}");
+    assert!(parts.iter().all(|part| message.contains(part)), "{args:?}: {message:?} lacks one of {parts:?}");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path());
+    let path = path.to_str().unwrap();
+    let written = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).to_str().unwrap().to_string()
+    };
+    let (empty, short) = (written("empty.csv", "time,value\n"), written("short.csv", "time,value\n60,1\n120,2\n"));
+    check_error(&["detect", "no-such-file.csv"], 1, &["no-such-file.csv"]);
+    check_error(&["detect", &empty], 1, &["empty.csv"]);
+    check_error(&["detect", &short], 1, &["short.csv", "2 points"]);
+    check_error(&["detect", path, "--value-column", "nothing"], 1, &["nothing", "cpu"]);
+    check_error(&["detect", path, "--model", "mslt"], 2, &["mslt", "mstl"]);
+    check_error(&["detect", path, "--param", "season"], 2, &["season", "NAME=VALUE"]);
+    check_error(&["detect", path, "--param", "sesn=1d"], 2, &["sesn"]);
+    check_error(&["detect", path, "--confidence", "95"], 2, &["95", "between 0 and 1"]);
+    check_error(&["detect", path, "--from", "2027-01-01"], 1, &["cpu.csv"]);
+    check_error(&["detect", path, "--horizon", "0"], 2, &["--horizon"]);
+    check_error(&["detect", path, "-o", "/no/such/folder/x.csv"], 1, &["/no/such/folder/x.csv", "because"]);
+    check_error(&["detect", "http://127.0.0.1:1"], 2, &["--query"]);
+    check_error(&["predict", path, "--quantile", "2"], 2, &["--quantile"]);
+    check_error(&["predict", path, "--output", "html"], 2, &["table, csv or json"]);
+    check_error(&["detect", path, "--log-level", "a=b=c"], 2, &["--log-level"]);
+}
+
+#[test]
+fn pipelines_are_validated_and_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("load.yaml", "name: load\nquery: node_load1\nstep: 30s\nmodel: {id: mstl}\n");
+    let folder = dir.path().to_str().unwrap();
+    let good = run(&["validate", folder]);
+    assert_eq!((good.status.code(), stdout(&good).trim()), (Some(0), "1 file, 1 pipeline: all good"));
+    let list = stdout(&run(&["pipelines", "list", "--config-dir", folder]));
+    assert!(list.contains("load") && list.contains("mstl") && list.contains("30s"), "{list}");
+
+    write("query.yaml", "name: query\nquerry: up\n");
+    write("twice.yaml", "name: load\nquery: up\n");
+    write("model.yaml", "name: model\nquery: up\nmodel: {id: mslt}\n");
+    let bad = run(&["validate", folder]);
+    let text = stdout(&bad);
+    assert_eq!(bad.status.code(), Some(1));
+    for part in ["query.yaml:2:1", "querry", "`load` is also in", "mslt"] {
+        assert!(text.contains(part), "{text} lacks {part}");
+    }
+    check_error(&["validate", "no-such-file.yaml"], 1, &["no-such-file.yaml", "because"]);
+}
+
+#[test]
+fn models_and_completions_are_there() {
+    let list: serde_json::Value = serde_json::from_str(&stdout(&run(&["models", "list", "--output", "json"]))).unwrap();
+    assert!(list.as_array().unwrap().iter().any(|model| model["id"] == "mstl"), "{list}");
+    assert!(stdout(&run(&["models", "list"])).contains("seasonal_naive"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&run(&["completions", shell])).contains("openanomaly"), "{shell}");
+    }
+    for args in [&["--help"][..], &["detect", "--help"], &["predict", "--help"]] {
+        let help = stdout(&run(args));
+        assert!(help.contains("Examples:") && help.lines().all(|line| line.chars().count() <= 110), "{help}");
+    }
+}
