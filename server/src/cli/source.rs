@@ -138,25 +138,6 @@ impl SourceArgs {
     }
 
     fn file(&self) -> Result<Frame, CliError> {
-<<<<<<< HEAD
-        let mut rows: Vec<(i64, f64)> = vec![];
-        for record in csv::Reader::from_path(&self.source).unwrap().records() {
-            let r = record.unwrap();
-            rows.push((r[0].parse().unwrap(), r[1].parse().unwrap_or(f64::NAN)));
-        }
-        let step = rows.windows(2).map(|w| w[1].0 - w[0].0).filter(|d| *d > 0).min().unwrap();
-        let n = ((rows.last().unwrap().0 - rows[0].0) / step + 1) as usize;
-        let mut builder = tsdb::FrameBuilder::new(
-            Timestamp::from_seconds(rows[0].0 / step * step),
-            Step::from_millis(step * 1000).unwrap(),
-            n,
-        );
-        let row = builder.row(&tsdb::Labels::metric("value"));
-        for (t, v) in rows {
-            builder.set(row, Timestamp::from_seconds(t), v);
-        }
-        Ok(builder.finish())
-=======
         let columns = &self.columns;
         let options = FileOptions {
             time: columns.time_column.clone(),
@@ -181,7 +162,6 @@ impl SourceArgs {
         let all = RangeQuery::new(selector, frame.start(), frame.end(), frame.step())
             .ok_or_else(|| self.nothing("there is no point in it"))?;
         answer(&file, &all)
->>>>>>> cli
     }
 }
 

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 use std::process::Command;
 
 use super::*;
@@ -206,4 +203,3 @@ async fn readers_and_writers_share_the_store() {
         assert_eq!(task.await.unwrap(), [("{}".to_string(), vec![311.0])]);
     }
 }
->>>>>>> stores
