@@ -21,7 +21,9 @@ pub enum ConfigError {
         reason: String,
     },
     /// An environment variable that the text asks for is not there.
-    #[error("{origin}:{line}: the environment variable `{name}` is not set; write `${{{name}:-default}}` to do without")]
+    #[error(
+        "{origin}:{line}: the environment variable `{name}` is not set; write `${{{name}:-default}}` to do without"
+    )]
     Variable {
         /// The file.
         origin: String,
@@ -174,26 +176,27 @@ impl Config {
     }
 
     /// Reads every pipeline of the folder, in the order of the files' names. What is wrong doesn't stop the others.
-    pub fn pipelines(&self, environment: &dyn Fn(&str) -> Option<String>) -> (Vec<Pipeline>, Vec<ConfigError>) {
-        let (mut good, mut errors): (Vec<Pipeline>, Vec<ConfigError>) = (vec![], vec![]);
-        for file in pipeline_files(&self.pipelines).unwrap_or_else(|error| {
-            errors.push(error);
+    pub fn pipelines(&self, environment: &dyn Fn(&str) -> Option<String>) -> Pipelines {
+        let mut found = Pipelines::default();
+        let files = pipeline_files(&self.pipelines).unwrap_or_else(|error| {
+            found.errors.push((self.pipelines.clone(), error));
             vec![]
-        }) {
+        });
+        for file in files {
             for outcome in load_pipelines(&file, environment) {
-                match outcome.and_then(|pipeline| self.check(pipeline, &file, &good)) {
-                    Ok(pipeline) => good.push(pipeline),
-                    Err(error) => errors.push(error),
+                match outcome.and_then(|pipeline| self.check(pipeline, &file, &found.good)) {
+                    Ok(pipeline) => found.good.push((file.clone(), pipeline)),
+                    Err(error) => found.errors.push((file.clone(), error)),
                 }
             }
         }
-        (good, errors)
+        found
     }
 
-    fn check(&self, pipeline: Pipeline, file: &Path, others: &[Pipeline]) -> Result<Pipeline, ConfigError> {
+    fn check(&self, pipeline: Pipeline, file: &Path, others: &[(PathBuf, Pipeline)]) -> Result<Pipeline, ConfigError> {
         let wrong = |message: String| Err(ConfigError::Invalid { origin: file.display().to_string(), message });
         let name = &pipeline.name;
-        if others.iter().any(|other| other.name == *name) {
+        if others.iter().any(|(_, other)| other.name == *name) {
             return wrong(format!("pipeline `{name}`: another pipeline has the same name"));
         }
         if pipeline.prometheus_url.is_none() && !self.datasources.contains_key(&pipeline.datasource) {
@@ -203,6 +206,15 @@ impl Config {
         }
         Ok(pipeline)
     }
+}
+
+/// What is in the folder of pipelines.
+#[derive(Debug, Default)]
+pub struct Pipelines {
+    /// The good ones and their files.
+    pub good: Vec<(PathBuf, Pipeline)>,
+    /// What is wrong with the others, and their files; of the folder itself, if that can't be read.
+    pub errors: Vec<(PathBuf, ConfigError)>,
 }
 
 impl Datasource {
@@ -250,11 +262,7 @@ fn load_pipelines(file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> 
 }
 
 /// Replaces `${NAME}` and `${NAME:-default}` by the environment's values; `$${` stands for `${` itself.
-fn substitute(
-    text: &str,
-    origin: &str,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, ConfigError> {
+fn substitute(text: &str, origin: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -344,9 +352,9 @@ mod tests {
         write("pipelines/d.yaml", "{name: a, query: down}");
         write("pipelines/notes.txt", "no pipeline");
         let config = Config::load(&folder.path().join("openanomaly.yaml"), &environment).unwrap();
-        let (pipelines, errors) = config.pipelines(&environment);
-        assert_eq!(pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect::<Vec<_>>(), ["a"]);
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let found = config.pipelines(&environment);
+        assert_eq!(found.good.iter().map(|(_, pipeline)| pipeline.name.as_str()).collect::<Vec<_>>(), ["a"]);
+        let errors: Vec<String> = found.errors.iter().map(|(_, error)| error.to_string()).collect();
         assert_eq!(errors.len(), 3, "{errors:?}");
         for (error, part) in errors.iter().zip(["query", "no datasource `nope`", "the same name"]) {
             assert!(error.contains(part), "{error}");

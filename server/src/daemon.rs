@@ -94,6 +94,7 @@ struct Service {
 }
 
 struct Running {
+    file: PathBuf,
     pipeline: Pipeline,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -104,15 +105,22 @@ impl Service {
         let assembly = Assembly::new(&config)?;
         let (workers, config_file) = (BTreeMap::new(), config_file.to_owned());
         let mut service = Self { config_file, config, assembly, shared, workers };
-        let (pipelines, errors) = service.config.pipelines(&environment);
-        for pipeline in pipelines.into_iter().filter(|pipeline| pipeline.enabled) {
-            service.spawn(pipeline);
-        }
-        service.report(&errors);
+        let found = service.config.pipelines(&environment);
+        service.spawn_new(found.good);
+        service.report(&found.errors);
         Ok(service)
     }
 
-    fn spawn(&mut self, pipeline: Pipeline) {
+    /// Starts the pipelines that are enabled and don't run yet.
+    fn spawn_new(&mut self, pipelines: Vec<(PathBuf, Pipeline)>) {
+        for (file, pipeline) in pipelines {
+            if pipeline.enabled && !self.workers.contains_key(&pipeline.name) {
+                self.spawn(file, pipeline);
+            }
+        }
+    }
+
+    fn spawn(&mut self, file: PathBuf, pipeline: Pipeline) {
         let ports = match self.assembly.ports(&pipeline, &self.shared.metrics) {
             Ok(ports) => ports,
             Err(error) => {
@@ -130,7 +138,7 @@ impl Service {
             let written_settles_after = ports.written.settles_after().await;
             worker::work(Watch::new(settled, ports), shared, written_settles_after, stopped).await;
         });
-        self.workers.insert(pipeline.name.clone(), Running { pipeline, stop, task });
+        self.workers.insert(pipeline.name.clone(), Running { file, pipeline, stop, task });
     }
 
     /// Reads the configuration again. What is wrong keeps its last good version.
@@ -140,15 +148,15 @@ impl Service {
             Err(error) => {
                 self.shared.metrics.reloaded(false);
                 tracing::error!("the configuration is not reloaded: {error}");
-                return self.shared.status.configured(self.names(), vec![error.to_string()]);
+                return self.shared.status.configured(self.running(), vec![error.to_string()]);
             }
         };
-        let assembly = match Assembly::again(&self.assembly, &self.config, &config) {
+        let assembly = match self.assembly.again(&config) {
             Ok(assembly) => assembly,
             Err(error) => {
                 self.shared.metrics.reloaded(false);
                 tracing::error!("the configuration is not reloaded: {error}");
-                return self.shared.status.configured(self.names(), vec![error.to_string()]);
+                return self.shared.status.configured(self.running(), vec![error.to_string()]);
             }
         };
         if config.listen != self.config.listen {
@@ -161,39 +169,31 @@ impl Service {
     }
 
     async fn replace_changed(&mut self, all: bool) {
-        let (pipelines, errors) = self.config.pipelines(&environment);
-        let broken = |name: &str| errors.iter().any(|error| names(error, name));
-        let gone: Vec<String> = self
-            .workers
-            .iter()
-            .filter(|(name, running)| match pipelines.iter().find(|pipeline| pipeline.name == **name) {
-                Some(pipeline) => all || *pipeline != running.pipeline || !pipeline.enabled,
-                None => !broken(name),
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        let stopping: Vec<Running> = gone.iter().filter_map(|name| self.workers.remove(name)).collect();
-        stop_all(stopping).await;
-        for pipeline in pipelines.into_iter().filter(|pipeline| pipeline.enabled) {
-            if !self.workers.contains_key(&pipeline.name) {
-                tracing::info!(pipeline = pipeline.name, "starts");
-                self.spawn(pipeline);
-            }
-        }
-        self.shared.metrics.reloaded(errors.is_empty());
-        self.report(&errors);
+        let found = self.config.pipelines(&environment);
+        let is_broken =
+            |file: &PathBuf| found.errors.iter().any(|(broken, _)| broken == file || *broken == self.config.pipelines);
+        let is_over = |running: &Running| match found.good.iter().find(|(_, one)| one.name == running.pipeline.name) {
+            Some((_, pipeline)) => all || *pipeline != running.pipeline || !pipeline.enabled,
+            None => !is_broken(&running.file),
+        };
+        let over: Vec<String> =
+            self.workers.values().filter(|one| is_over(one)).map(|one| one.pipeline.name.clone()).collect();
+        stop_all(over.iter().filter_map(|name| self.workers.remove(name)).collect()).await;
+        self.spawn_new(found.good);
+        self.shared.metrics.reloaded(found.errors.is_empty());
+        self.report(&found.errors);
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
+    fn running(&self) -> impl Iterator<Item = &str> {
         self.workers.keys().map(String::as_str)
     }
 
-    fn report(&self, errors: &[ConfigError]) {
-        for error in errors {
+    fn report(&self, errors: &[(PathBuf, ConfigError)]) {
+        for (_, error) in errors {
             tracing::error!("{error}");
         }
         self.shared.metrics.running(self.workers.len());
-        self.shared.status.configured(self.names(), errors.iter().map(ToString::to_string).collect());
+        self.shared.status.configured(self.running(), errors.iter().map(|(_, error)| error.to_string()).collect());
         tracing::info!(pipelines = self.workers.len(), errors = errors.len(), "pipelines are loaded");
     }
 
@@ -201,11 +201,6 @@ impl Service {
         stop_all(std::mem::take(&mut self.workers).into_values().collect()).await;
         self.assembly.close();
     }
-}
-
-/// Whether an error is about the pipeline `name`, whose last good version is then to go on.
-fn names(error: &ConfigError, name: &str) -> bool {
-    error.to_string().contains(&format!("pipeline `{name}`")) || matches!(error, ConfigError::File { .. })
 }
 
 /// Tells the workers to stop, and waits for the passes that they are in.
