@@ -3,6 +3,8 @@
 pub mod client;
 pub mod connection;
 pub mod matrix;
+pub mod query_range;
 
 pub use client::{Backoff, Client, ClientError, Direction};
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};
+pub use query_range::QueryRange;
