@@ -10,3 +10,8 @@ pub mod remote_write;
 pub use client::{Backoff, Client, ClientError, Direction};
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};
 pub use remote_write::RemoteWrite;
+pub mod query_range;
+
+pub use client::{Backoff, Client, ClientError, Direction};
+pub use connection::{Auth, Connection, Retry, Tenant, Tls};
+pub use query_range::QueryRange;
