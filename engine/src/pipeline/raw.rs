@@ -15,6 +15,7 @@ document! {
     struct RawPipeline;
 
     /// Unique among all pipelines; becomes the label `pipeline` of what is written.
+    #[schemars(extend("pattern" = "^[a-zA-Z_][a-zA-Z0-9_-]{0,62}$"))]
     "name" name: String, required;
     /// PromQL or MetricsQL. It may return any number of series; each is forecast and scored on its own.
     "query" query: String, required;
@@ -137,8 +138,10 @@ document! {
     /// How the band comes from the forecast. `isolation_forest` is not supported yet.
     "technique" technique: RawTechnique = "confidence_interval";
     /// The part of the points that the band of `confidence_interval` holds; between 0 and 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     "confidence_level" confidence_level: f64 = 0.95;
     /// The width of the band of `z_score` in standard deviations, of `iqr` in quartile distances; above 0.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     "threshold" threshold: f64 = 3.0;
     /// Which deviations count.
     "detection_direction" detection_direction: Direction = "both";
