@@ -5,13 +5,10 @@ pub mod connection;
 pub mod encode;
 pub mod matrix;
 pub mod proto;
+pub mod query_range;
 pub mod remote_write;
 
 pub use client::{Backoff, Client, ClientError, Direction};
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};
-pub use remote_write::RemoteWrite;
-pub mod query_range;
-
-pub use client::{Backoff, Client, ClientError, Direction};
-pub use connection::{Auth, Connection, Retry, Tenant, Tls};
 pub use query_range::QueryRange;
+pub use remote_write::RemoteWrite;
