@@ -17,7 +17,7 @@ use crate::write::WriteError;
 pub(super) const REQUESTS: u32 = 256;
 
 /// So many samples at the beginning of a series are tried one by one before some are leapt over.
-const SINGLE_STEPS: usize = 32;
+const SINGLE_STEPS: usize = 64;
 
 impl RemoteWrite {
     /// Writes what can be written of a request that was refused with `fault`, and counts the rest.

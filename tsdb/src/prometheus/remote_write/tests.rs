@@ -300,7 +300,7 @@ async fn salvage_ends_even_where_everything_is_refused() {
     let all = |_: &str, _, _| Some("out of order sample");
     let most = salvage::REQUESTS as usize + 1;
     check_salvage(&wide(1000, 5), 400, all, most, &[("out_of_order", 5000)]).await;
-    check_salvage(&wide(1, 5000), 400, all, 160, &[("out_of_order", 5000)]).await;
+    check_salvage(&wide(1, 5000), 400, all, 220, &[("out_of_order", 5000)]).await;
     let double = |_: &str, _, _| Some("duplicate sample for timestamp");
     check_salvage(&wide(1, 5000), 400, double, most, &[("duplicate", 5000)]).await;
 }
