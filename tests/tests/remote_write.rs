@@ -35,8 +35,6 @@ async fn check_prometheus(setup: Setup, first: Frame, second: Frame, taken: u64,
     assert_eq!((before.samples as usize, before.rejected), (first.samples(), vec![]));
     let written = load(&server.connection(), &second).await;
     assert_eq!((written.samples, rejected(&written)), (taken, vec![refused]), "{written:?}");
-    let stored = server.get("/api/v1/query?query=prometheus_tsdb_head_series").await;
-    assert!(stored.is_ok(), "{stored:?}");
     let reader = QueryRange::new(&server.connection(), 1).unwrap();
     let query = RangeQuery::new("last_over_time(up[1ms])", at(-200), at(0), step()).unwrap();
     let frame = reader.read(&query, &Limits::default()).await.unwrap().frame;
