@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tsink::promql::ast::{Expr, LabelMatcher, MatchOp, VectorSelector};
+use tsink::promql::ast::{Expr, LabelMatcher, MatchOp, UnaryOp, VectorSelector};
 use tsink::{SeriesMatcher, SeriesSelection};
 
 /// What a selector asks for.
@@ -114,6 +114,27 @@ fn has_subquery_at(expr: &Expr) -> bool {
         Expr::Binary(binary) => has_subquery_at(&binary.lhs) || has_subquery_at(&binary.rhs),
         Expr::Aggregation(sum) => sum.param.iter().chain([&sum.expr]).any(|part| has_subquery_at(part)),
         Expr::Call(call) => call.args.iter().any(has_subquery_at),
+        _ => false,
+    }
+}
+
+/// Whether the answer is without the metric's name, by Prometheus's rules: tsink leaves it where the outermost
+/// operation is a sign or a function over a subquery.
+pub(super) fn drops_name(expr: &Expr) -> bool {
+    const KEEPING: [&str; 8] = [
+        "last_over_time",
+        "sort",
+        "sort_desc",
+        "sort_by_label",
+        "sort_by_label_desc",
+        "label_replace",
+        "label_join",
+        "info",
+    ];
+    match expr {
+        Expr::Paren(inner) => drops_name(inner),
+        Expr::Unary(unary) => unary.op == UnaryOp::Neg || drops_name(&unary.expr),
+        Expr::Call(call) => !KEEPING.contains(&call.func.as_str()),
         _ => false,
     }
 }
