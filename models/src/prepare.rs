@@ -45,7 +45,7 @@ impl Series {
 
     /// A scaled value in the units of the data, always finite for a finite one.
     pub(crate) fn original(&self, value: f64) -> f64 {
-        self.scale.mul_add(value, self.centre).clamp(-f64::MAX, f64::MAX)
+        (self.scale * value + self.centre).clamp(-f64::MAX, f64::MAX)
     }
 
     /// The values without their gaps.
@@ -147,7 +147,7 @@ fn interpolate(values: &mut [f64]) {
         let from = last.unwrap_or(at);
         let slope = (values[at] - values[from]) / (at - from).max(1) as f64;
         for gap in from + 1..at {
-            values[gap] = slope.mul_add((gap - from) as f64, values[from]);
+            values[gap] = values[from] + slope * (gap - from) as f64;
         }
         last = Some(at);
     }

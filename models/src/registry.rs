@@ -7,13 +7,23 @@ use serde_json::{Map, Value};
 
 use crate::forecaster::Forecaster;
 use crate::univariate::{PerSeries, Univariate};
-use crate::{seasonal_naive, zscore};
+use crate::{ets, holt_winters, mad, mstl, quantile, rolling_quantile, seasonal_naive, seasonal_std, zscore};
 
 /// All models, the ones to try first at the top.
-pub const MODELS: &[Entry] = &[seasonal_naive::ENTRY, zscore::ENTRY];
+pub const MODELS: &[Entry] = &[
+    mstl::ENTRY,
+    holt_winters::ENTRY,
+    seasonal_naive::ENTRY,
+    seasonal_std::ENTRY,
+    quantile::ENTRY,
+    mad::ENTRY,
+    zscore::ENTRY,
+    rolling_quantile::ENTRY,
+    ets::ENTRY,
+];
 
 /// The id of the model that is used where none is named.
-pub const DEFAULT: &str = "seasonal_naive";
+pub const DEFAULT: &str = "mstl";
 
 /// A model, or why there is none.
 pub type Built = Result<Arc<dyn Forecaster>, BuildError>;

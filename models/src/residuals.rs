@@ -63,12 +63,12 @@ impl Residuals {
     pub(crate) fn quantile(&self, level: f64) -> f64 {
         let n = self.sorted.len();
         if n < FEW {
-            return self.uncertain_deviation().mul_add(normal(level), self.centre);
+            return self.centre + self.uncertain_deviation() * normal(level);
         }
         let least = BEYOND / n as f64;
         let believed = level.clamp(least, 1.0 - least);
         let tail = if believed == level { 0.0 } else { normal(level) - normal(believed) };
-        self.sd.mul_add(tail, self.empirical(believed))
+        self.empirical(believed) + self.sd * tail
     }
 
     fn empirical(&self, level: f64) -> f64 {
@@ -76,7 +76,7 @@ impl Residuals {
         let below = at.floor() as usize;
         let above = (below + 1).min(self.sorted.len() - 1);
         let share = at - below as f64;
-        share.mul_add(self.sorted[above] - self.sorted[below], self.sorted[below])
+        self.sorted[below] + share * (self.sorted[above] - self.sorted[below])
     }
 }
 

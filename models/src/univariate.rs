@@ -36,7 +36,7 @@ impl Rows<'_> {
         for ahead in 0..self.horizon {
             let (point, widening) = at(ahead);
             for (level, quantile) in quantiles.iter().enumerate() {
-                self.values[level * self.horizon + ahead] = widening.mul_add(*quantile, point);
+                self.values[level * self.horizon + ahead] = point + widening * quantile;
             }
         }
     }

@@ -22,5 +22,5 @@ fn build(parameters: &Map<String, Value>) -> Built {
 fn quantiles(values: Vec<f64>, levels: &[f64]) -> Vec<f64> {
     let Some(distribution) = Residuals::new(values) else { return vec![f64::NAN; levels.len()] };
     let (mean, deviation) = (distribution.mean(), distribution.uncertain_deviation());
-    levels.iter().map(|level| deviation.mul_add(normal(*level), mean)).collect()
+    levels.iter().map(|level| mean + deviation * normal(*level)).collect()
 }
