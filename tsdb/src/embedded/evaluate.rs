@@ -55,13 +55,13 @@ fn plain(expr: &Expr) -> Option<&VectorSelector> {
 }
 
 fn select(view: &View, selector: &VectorSelector, query: &RangeQuery, limits: &Limits) -> Result<Frame, ReadFault> {
-    let series = view.series(&selection(selector)).map_err(|error| ReadFault::Local(error.to_string()))?;
-    check(series.len(), query, limits)?;
     let (first, step) = (query.start().millis() - selector.offset, query.step().millis());
-    let last = query.end().millis() - selector.offset;
+    let (from, to) = (first - LOOKBACK, query.end().millis() - selector.offset + 1);
+    let series = view.series(&selection(selector), from, to).map_err(|error| ReadFault::Local(error.to_string()))?;
+    check(series.len(), query, limits)?;
     let mut strings = Interner::default();
     let (mut names, mut values) = (vec![], Vec::with_capacity(series.len() * query.points()));
-    let taken = view.points(&series, first - LOOKBACK, last + 1, |series, points| {
+    let taken = view.points(&series, from, to, |series, points| {
         if !points.is_empty() {
             names.push(labels(&mut strings, &series.name, &series.labels));
             let mut points = points.iter().peekable();
