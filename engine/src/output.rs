@@ -122,7 +122,9 @@ impl Names {
         let own_times = ahead >= reach;
         let levels = [("type", "mean".to_string(), 0.5)].into_iter();
         let levels = levels.chain(WRITTEN_LEVELS.map(|level| ("quantile", level.to_string(), level)));
-        let name = format!("{}{}_forecast", self.pipeline.output.metric_prefix, self.pipeline.name);
+        // A pipeline's name may have a dash, a metric's may not.
+        let name = self.pipeline.name.replace('-', "_");
+        let name = format!("{}{name}_forecast", self.pipeline.output.metric_prefix);
         let horizon = Show(reach).to_string();
         levels
             .map(|(label, value, level)| {

@@ -12,6 +12,7 @@ mod check;
 mod document;
 pub mod duration;
 mod error;
+mod kinds;
 mod later;
 mod raw;
 mod read;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Year};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
@@ -79,8 +80,7 @@ impl Schedule {
         if !trimmed.is_empty() && !trimmed.contains(char::is_whitespace) && !trimmed.starts_with('@') {
             return every(trimmed);
         }
-        let parser = CronParser::builder().year(Year::Disallowed).build();
-        let cron = match parser.parse(&shortened(trimmed)) {
+        let cron = match parser().parse(&shortened(trimmed)) {
             Ok(cron) => cron,
             Err(error) => return Err(syntax(trimmed, cron_reason(trimmed, &error))),
         };
@@ -213,14 +213,37 @@ fn shortened(text: &str) -> String {
 }
 
 /// What is wrong with a pattern, in our words where croner's are about its options.
-fn cron_reason(text: &str, error: &croner::errors::CronError) -> String {
-    let fields = text.split_whitespace().count();
-    match fields {
+fn cron_reason(text: &str, error: &CronError) -> String {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    match fields.len() {
         0 => "it is empty".into(),
         1 => format!("the nickname {text} is none of @hourly, @daily, @weekly, @monthly, @yearly"),
-        5 | 6 => error.to_string().trim_end_matches('.').to_owned(),
-        _ => format!("it has {fields} fields"),
+        5 | 6 => wrong_field(&fields).unwrap_or_else(|| bare(error)),
+        count => format!("it has {count} fields"),
     }
+}
+
+/// The first field that is wrong on its own, and why.
+fn wrong_field(fields: &[&str]) -> Option<String> {
+    const NAMES: [&str; 6] = ["second", "minute", "hour", "day of the month", "month", "weekday"];
+    let names = &NAMES[6 - fields.len()..];
+    names.iter().zip(fields).enumerate().find_map(|(i, (name, field))| {
+        let mut alone = vec!["*"; fields.len()];
+        alone[i] = field;
+        let error = parser().parse(&alone.join(" ")).err()?;
+        Some(format!("{name} `{field}`: {}", bare(&error)))
+    })
+}
+
+/// croner's message without the name of its error's variant.
+fn bare(error: &CronError) -> String {
+    let text = error.to_string();
+    let text = text.trim_start_matches("Component error: ").trim_start_matches("Invalid pattern: ");
+    text.trim_end_matches('.').to_lowercase()
+}
+
+fn parser() -> CronParser {
+    CronParser::builder().year(Year::Disallowed).build()
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -236,4 +259,143 @@ fn clock_changes(zone: &TimeZone, start: Timestamp, length: Duration) -> Vec<Tim
     let Ok(from) = jiff::Timestamp::from_millisecond(start.millis()) else { return Vec::new() };
     let changes = zone.following(from).map(|change| Timestamp::from_millis(change.timestamp().as_millisecond()));
     changes.take_while(|change| *change < start + length).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(name: &str) -> TimeZone {
+        TimeZone::get(name).unwrap()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        let time: jiff::Timestamp = text.parse().unwrap();
+        Timestamp::from_millis(time.as_millisecond())
+    }
+
+    /// The ticks after `from` are `expected`, and looking back from each, and from between them, finds them again.
+    fn check(pattern: &str, zone_name: &str, from: &str, expected: &[&str]) {
+        let schedule = Schedule::parse(pattern, &zone(zone_name)).unwrap();
+        let mut time = at(from);
+        for tick in expected {
+            let next = schedule.next_after(time);
+            assert_eq!(next.to_string(), at(tick).to_string(), "{pattern} after {time}");
+            assert_eq!(schedule.last_until(next), next, "{pattern} at {next}");
+            let before = schedule.last_until(next - Duration::from_millis(1));
+            assert!(before <= time || schedule.next_after(before) == next, "{pattern} before {next}: {before}");
+            assert_eq!(schedule.next_after(before), next, "{pattern}: from {before}");
+            time = next;
+        }
+    }
+
+    #[test]
+    fn every_ticks_on_multiples() {
+        check("30s", "UTC", "2026-01-01T00:00:10Z", &["2026-01-01T00:00:30Z", "2026-01-01T00:01:00Z"]);
+        check("1500ms", "UTC", "1969-12-31T23:59:58Z", &["1969-12-31T23:59:58.5Z", "1970-01-01T00:00:00Z"]);
+    }
+
+    #[test]
+    fn cron_has_five_or_six_fields_or_a_nickname() {
+        check("*/5 * * * *", "UTC", "2026-01-01T00:00:00.5Z", &["2026-01-01T00:05:00Z", "2026-01-01T00:10:00Z"]);
+        check("*/20 * * * * *", "UTC", "2026-01-01T00:00:19.999Z", &["2026-01-01T00:00:20Z", "2026-01-01T00:00:40Z"]);
+        check("@hourly", "UTC", "2026-01-01T00:00:00Z", &["2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z"]);
+        check("0 9 * * MON-FRI", "UTC", "2026-01-02T10:00:00Z", &["2026-01-05T09:00:00Z"]);
+        check("0 9 * * 0", "UTC", "2026-01-02T10:00:00Z", &["2026-01-04T09:00:00Z"]);
+    }
+
+    #[test]
+    fn the_ends_of_months_and_leap_days_come() {
+        check("0 0 L * *", "UTC", "2026-01-31T00:00:00Z", &["2026-02-28T00:00:00Z", "2026-03-31T00:00:00Z"]);
+        check("0 0 31 * *", "UTC", "2026-01-31T00:00:00Z", &["2026-03-31T00:00:00Z", "2026-05-31T00:00:00Z"]);
+        check("0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", &["2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"]);
+    }
+
+    #[test]
+    fn the_clock_goes_forward() {
+        // 02:00 becomes 03:00 on the 29th of March 2026: 02:30 is missing, and is made up for at once.
+        let ticks = ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"];
+        check("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", &ticks);
+        check("30 * * * *", "Europe/Berlin", "2026-03-29T00:00:00Z", &["2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z"]);
+    }
+
+    #[test]
+    fn the_clock_goes_back() {
+        // 03:00 becomes 02:00 on the 25th of October 2026: 02:30 comes twice, and counts once.
+        let ticks = ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"];
+        check("30 2 * * *", "Europe/Berlin", "2026-10-24T00:00:00Z", &ticks);
+        check("30 * * * *", "Europe/Berlin", "2026-10-25T00:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
+    }
+
+    #[test]
+    fn gaps() {
+        for (pattern, zone_name, expected) in [
+            ("30s", "UTC", "30s"),
+            ("* * * * *", "UTC", "1m"),
+            ("*/7 * * * *", "UTC", "7m"),
+            ("0,5 * * * *", "UTC", "55m"),
+            ("*/10 * * * * *", "UTC", "10s"),
+            ("0 * * * *", "Europe/Berlin", "1h"),
+            ("*/5 9-17 * * *", "UTC", "15h5m"),
+            ("*/5 9-17 * * *", "Europe/Berlin", "16h5m"),
+            ("*/5 9-17 * * MON-FRI", "UTC", "2d15h5m"),
+            ("0 0 * * *", "UTC", "1d"),
+            ("30 2 * * *", "Europe/Berlin", "1d1h"),
+            ("0 0 1 * *", "UTC", "31d"),
+            ("0 0 1 1 *", "UTC", "366d"),
+            ("0 0 29 2 *", "UTC", "1461d"),
+        ] {
+            let gap = Schedule::parse(pattern, &zone(zone_name)).unwrap().largest_gap();
+            assert_eq!(duration::Show(gap).to_string(), expected, "{pattern} in {zone_name}");
+        }
+    }
+
+    #[test]
+    fn wrong_ones_are_refused() {
+        for (text, part) in [
+            ("", "it is empty"),
+            ("   ", "it is empty"),
+            ("* * * *", "it has 4 fields"),
+            ("0 * * * * * 2030", "it has 7 fields"),
+            ("61 * * * *", "minute `61`"),
+            ("* 25 * * *", "hour `25`"),
+            ("0 0 * 13 *", "month `13`"),
+            ("* * * * FUNDAY", "weekday `FUNDAY`"),
+            ("*/0 * * * *", "minute `*/0`"),
+            ("@reboot", "the nickname @reboot"),
+            ("0 0 31 2 *", "never fires"),
+            ("0 0 30 2 *", "never fires"),
+            ("every 5m", "it has 2 fields"),
+            ("0s", "at least 1ms"),
+            ("30", "has no unit"),
+            ("*", "'*' stands where a digit"),
+        ] {
+            let error = Schedule::parse(text, &TimeZone::UTC).unwrap_err().to_string();
+            assert!(error.contains(part), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn times_far_away_neither_panic_nor_hang() {
+        let schedule = Schedule::parse("0 0 * * *", &zone("Europe/Berlin")).unwrap();
+        for time in [i64::MIN, -70_000_000_000_000, 200_000_000_000_000, i64::MAX].map(Timestamp::from_millis) {
+            assert!(schedule.next_after(time) >= schedule.last_until(time));
+        }
+        let every = Schedule::Every(HOUR);
+        assert!(
+            every.last_until(Timestamp::from_millis(i64::MAX)) <= every.next_after(Timestamp::from_millis(i64::MAX))
+        );
+    }
+
+    #[test]
+    fn starts_are_spread_evenly_and_stay() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(spread("cpu", minute), spread("cpu", minute));
+        assert_eq!(spread("cpu", Duration::ZERO), Duration::ZERO);
+        let starts: Vec<u128> = (0..1000).map(|i| spread(&format!("pipeline-{i}"), minute).as_millis()).collect();
+        assert!(starts.iter().all(|start| *start < 6000));
+        let (first_half, thirds) = (starts.iter().filter(|start| **start < 3000).count(), starts.len() / 3);
+        assert!((thirds..2 * thirds).contains(&first_half), "{first_half}");
+        assert!((0..1000).all(|i| spread(&i.to_string(), 24 * HOUR) < Duration::from_secs(10)));
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use engine::Pipeline;
+use engine::{Pipeline, Schedule};
 
 /// What a file would be too odd, or too large, to show.
 fn made() -> Vec<(&'static str, String)> {
@@ -22,6 +22,7 @@ fn made() -> Vec<(&'static str, String)> {
         ("made: an escape sequence", "name: \"\\e[31mred\"\nquery: up".into()),
         ("made: a byte order mark", "\u{feff}name: cpu\nquery: up\nstep: 1".into()),
         ("made: Windows line ends", "name: cpu\r\nquery: up\r\nstep: 1\r\n".into()),
+        ("made: a URL with a password", "name: cpu\nquery: up\nprometheus_url: \"me:secret@host\"".into()),
         ("made: JSON", r#"{"name": "cpu", "query": "up", "step": "1"}"#.into()),
     ]
 }
@@ -53,4 +54,84 @@ fn every_wrong_document_says_what_is_wrong() {
         }
     }
     insta::assert_snapshot!(messages);
+}
+
+/// The same numbers on every run (Knuth's MMIX generator).
+fn random(seed: &mut u64, below: usize) -> usize {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) as usize % below
+}
+
+#[test]
+fn no_change_of_a_good_document_panics() {
+    let good = include_str!("../../config/pipelines/http-requests.yaml");
+    let pieces = [
+        "\n",
+        "\t",
+        ": ",
+        "- ",
+        "*",
+        "&a ",
+        "[",
+        "}",
+        "\"",
+        "'",
+        "|",
+        "#",
+        "!",
+        "0",
+        "-1",
+        "1e999",
+        "é",
+        "\u{1F600}",
+        "---\n",
+        "<<: ",
+    ];
+    let mut seed = 1;
+    for _ in 0..150 {
+        let mut text: Vec<char> = good.chars().collect();
+        for _ in 0..=random(&mut seed, 4) {
+            let (at, length) = (random(&mut seed, text.len()), random(&mut seed, 12));
+            let piece = pieces[random(&mut seed, pieces.len())];
+            text.splice(at..(at + length).min(text.len()), piece.chars());
+        }
+        let text: String = text.into_iter().collect();
+        for errors in Pipeline::parse_all(&text, "changed").into_iter().filter_map(Result::err) {
+            assert!(!errors.errors().is_empty() && !errors.to_string().is_empty(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn no_pattern_panics() {
+    let pieces = [
+        "*",
+        "0",
+        "7",
+        "59",
+        "99999999999",
+        "/",
+        "-",
+        ",",
+        "L",
+        "W",
+        "#",
+        "?",
+        "+",
+        "@",
+        " ",
+        " ",
+        " ",
+        "MON",
+        "é",
+        "m",
+    ];
+    let mut seed = 2;
+    for _ in 0..2000 {
+        let text: String = (0..random(&mut seed, 16)).map(|_| pieces[random(&mut seed, pieces.len())]).collect();
+        if let Ok(schedule) = Schedule::parse(&text, &jiff::tz::TimeZone::UTC) {
+            let now = tsdb::Timestamp::from_seconds(1_800_000_000);
+            assert!(schedule.last_until(now) <= now && schedule.next_after(now) > now, "{text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ pub mod models;
 pub mod output;
 pub mod pipelines;
 pub mod predict;
+pub mod run;
 pub mod source;
 pub mod terminal;
 pub mod validate;
@@ -69,6 +70,7 @@ enum Command {
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
     Validate(validate::ValidateArgs),
+    Run(run::RunArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -94,7 +96,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Command {
     /// The least that is logged without `-v`.
     fn quiet_level(&self) -> &'static str {
-        "warn"
+        if matches!(self, Self::Run(_)) { "info" } else { "warn" }
     }
 }
 
@@ -104,6 +106,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Models(args) => models::models(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
+        Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

@@ -1,4 +1,8 @@
 //! The program `openanomaly`: flags, configuration, assembly.
 
+pub mod assembly;
 pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod metrics;
 pub mod render;

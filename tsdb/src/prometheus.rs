@@ -3,8 +3,12 @@
 pub mod client;
 pub mod connection;
 pub mod encode;
-pub mod proto;
 pub mod matrix;
+pub mod proto;
+pub mod query_range;
+pub mod remote_write;
 
 pub use client::{Backoff, Client, ClientError, Direction};
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};
+pub use query_range::QueryRange;
+pub use remote_write::RemoteWrite;

@@ -35,7 +35,7 @@ fn values_stay_what_they_were_on_every_machine() {
     let frame = scenario(1, 20).frame(0..3 * DAY);
     let folded = frame.values().iter().filter(|value| !value.is_nan());
     let hash = folded.fold(0u64, |hash, value| hash.rotate_left(5) ^ value.to_bits().wrapping_mul(0x9e37_79b9));
-    assert_eq!(hash, 0);
+    assert_eq!(hash, 15_049_927_328_664_597_987);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn the_counter_counts_the_requests_of_the_rate() {
 
 #[test]
 fn every_incident_shows_and_nothing_else_changes() {
-    let with = scenario(7, 300);
+    let with = scenario(7, 150);
     let without = Scenario { incident_every: None, ..with.clone() };
     let (upset, calm) = (generate(&with, 28 * DAY), generate(&without, 28 * DAY));
     assert!(calm.incidents.is_empty());
@@ -113,7 +113,9 @@ fn every_incident_shows_and_nothing_else_changes() {
         let to = upset.frame.index(incident.end).unwrap_or(28 * DAY);
         let (row, usual) = (upset.frame.row(incident.row), calm.frame.row(incident.row));
         let present: Vec<usize> = (from..to).filter(|at| !row[*at].is_nan()).collect();
-        let changed = present.iter().filter(|at| (row[**at] - usual[**at]).abs() > 0.04 * usual[**at].abs()).count();
+        // A total shows what is missing from it only little by little, so for a counter any difference counts.
+        let least = if kind(incident.row) == SeriesKind::RequestCounter { 0.0 } else { 0.04 };
+        let changed = present.iter().filter(|at| (row[**at] - usual[**at]).abs() > least * usual[**at].abs()).count();
         assert!(2 * changed >= present.len(), "{incident:?}: {changed} of {}", present.len());
     }
     assert_eq!(kinds.len(), 9, "{kinds:?}");
@@ -188,9 +190,9 @@ fn alarms(row: &[f64]) -> Vec<usize> {
 
 #[test]
 fn a_plain_detector_finds_most_incidents_and_little_else() {
-    let Generated { frame, incidents } = generate(&scenario(11, 200), 28 * DAY);
+    let Generated { frame, incidents } = generate(&scenario(11, 100), 21 * DAY);
     let (mut found, mut all, mut false_alarms) = (0, 0, vec![0; 10]);
-    for row in (0..200).filter(|row| kind(*row) != SeriesKind::RequestCounter) {
+    for row in (0..100).filter(|row| kind(*row) != SeriesKind::RequestCounter) {
         let own: Vec<_> = incidents.iter().filter(|incident| incident.row == row).collect();
         let alarms = alarms(frame.row(row));
         all += own.len();
@@ -207,7 +209,7 @@ fn a_plain_detector_finds_most_incidents_and_little_else() {
         }
     }
     assert!(found * 10 >= all * 9, "{found} of {all}");
-    // Twenty series of a kind over three weeks.
+    // Ten series of a kind over two weeks: one false alarm a series and week.
     let most = false_alarms.iter().max().unwrap();
-    assert!(*most <= 60, "{false_alarms:?}");
+    assert!(*most <= 20, "{false_alarms:?}");
 }

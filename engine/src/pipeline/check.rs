@@ -8,8 +8,9 @@ use tsdb::Step;
 
 use super::document::quoted;
 use super::duration::Show;
-use super::raw::{MissingWord, RawMissing, RawModel, RawPipeline, RawTechnique};
-use super::read::{At, Field, Pair, Reader, ScheduleText, Templates, nearest};
+use super::kinds::{Length, Pair, Range, ScheduleText, Templates};
+use super::raw::{MissingWord, RawAnomaly, RawMissing, RawModel, RawPipeline, RawTechnique};
+use super::read::{At, Field, Reader, nearest};
 use super::{Anomaly, MetricFormat, Missing, Mode, Model, Output, Pipeline, Sides, Technique};
 use crate::schedule::Schedule;
 
@@ -142,7 +143,8 @@ fn url(field: &Field<String>, reader: &mut Reader) -> Option<Option<String>> {
     match host {
         Some(host) if !host.is_empty() && !at.value.contains(char::is_whitespace) => Some(Some(at.value.clone())),
         _ => {
-            let found = quoted(&at.value);
+            // What stands before an @ may be a password, and messages are logged.
+            let found = if at.value.contains('@') { "something else".into() } else { quoted(&at.value) };
             reader.refuse_at(at, format!("found {found}; expected a URL such as http://localhost:9090"))
         }
     }
@@ -153,7 +155,7 @@ fn grid(raw: &RawPipeline, reader: &mut Reader) -> Option<(Step, usize, usize)> 
     let Some(step) = Step::from_duration(step_at.value.0) else {
         return reader.refuse_at(step_at, "found 0s; expected a duration of at least 1ms");
     };
-    let mut points = |field: &Field<super::read::Length>, least: usize| {
+    let mut points = |field: &Field<Length>, least: usize| {
         let at = field.as_ref()?;
         let length = at.value.0;
         let points = usize::try_from(length.as_millis().div_ceil(step.duration().as_millis())).unwrap_or(usize::MAX);
@@ -244,11 +246,13 @@ fn model(raw: &RawPipeline, reader: &mut Reader) -> Option<Model> {
     let RawModel { id, parameters, .. } = &at.value;
     let parameters = parameters.as_ref()?;
     let name = id.as_ref().map_or(registry::DEFAULT, |at| &at.value);
+    // The registry repeats what it was given, however long that is.
+    let cut = |error: &BuildError| error.to_string().chars().take(400).collect::<String>();
     match registry::build(name, &parameters.value) {
         Ok(_) => Some(Model { id: name.to_owned(), parameters: parameters.value.clone() }),
-        Err(error @ BuildError::Parameter { .. }) => reader.refuse_at(parameters, error.to_string()),
+        Err(error @ BuildError::Parameter { .. }) => reader.refuse_at(parameters, cut(&error)),
         // The model that none names is always there, so an id was written.
-        Err(error) => reader.refuse_at(id.as_ref()?, error.to_string()),
+        Err(error) => reader.refuse_at(id.as_ref()?, cut(&error)),
     }
 }
 
@@ -308,9 +312,9 @@ fn technique(technique: RawTechnique, confidence_level: f64, threshold: f64) -> 
     }
 }
 
-fn data_range(raw: &super::raw::RawAnomaly, reader: &mut Reader) -> Option<(f64, f64)> {
+fn data_range(raw: &RawAnomaly, reader: &mut Reader) -> Option<(f64, f64)> {
     let at = raw.data_range.as_ref()?;
-    let super::read::Range(lowest, highest) = at.value;
+    let Range(lowest, highest) = at.value;
     if lowest < highest {
         return Some((lowest, highest));
     }

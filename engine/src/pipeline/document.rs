@@ -55,10 +55,7 @@ pub(super) fn load(text: &str) -> Result<Vec<Node>, (Place, String)> {
     let roots: Result<Vec<Spanned<Value>>, _> = serde_saphyr::from_str_multiple_with_options(text, options());
     match roots {
         Ok(roots) => Ok(roots.into_iter().map(Node::from).collect()),
-        Err(error) => {
-            let place = error.location().map(Place::from).unwrap_or_default();
-            Err((place, format!("is no YAML: {}", reason(&error))))
-        }
+        Err(error) => Err((error.location().map(Place::from).unwrap_or_default(), reason(&error))),
     }
 }
 
@@ -79,13 +76,27 @@ fn place_of(text: &str, at: usize) -> Place {
     Place { line, column }
 }
 
-/// The reader's reason without its own "line 1, column 2", which the error says already.
+/// The reader's reason without its own "line 1, column 2", which the error says already, and what to do about it.
 fn reason(error: &serde_saphyr::Error) -> String {
     let text = error.render_with_formatter(&UserMessageFormatter);
     let text = text.trim_start_matches("error: ");
-    let end = text.find(" at line ").unwrap_or(text.len());
-    text[..end].trim().to_owned()
+    let text = text[..text.find(" at line ").unwrap_or(text.len())].trim();
+    if text.contains("too large") || text.contains("recursion limit") {
+        return format!("is too large, too deep or repeats itself too often for a file of pipelines ({text})");
+    }
+    let hint = HINTS.iter().find(|(part, _)| text.contains(part)).map(|(_, hint)| format!("; {hint}"));
+    format!("is no YAML: {text}{}", hint.unwrap_or_default())
 }
+
+/// What is most often behind the parser's messages.
+const HINTS: [(&str, &str); 6] = [
+    ("mapping values", "put a text that holds `: ` in quotes, and begin the fields of one map in one column"),
+    ("anchor or alias", "put a text that begins with * or & in quotes"),
+    ("unknown value", "an alias (*name) needs its anchor (&name) before it; put a text that begins with * in quotes"),
+    ("tabs", "indent with spaces"),
+    ("quoted scalar", "is a quote missing at the end of a text?"),
+    ("string scalar", "a key is a text"),
+];
 
 impl From<Location> for Place {
     fn from(location: Location) -> Self {
@@ -203,6 +214,7 @@ impl fmt::Display for Value {
             Self::Null => f.write_str("empty"),
             Self::Bool(value) => write!(f, "the truth value {value}"),
             Self::Integer(value) => write!(f, "the number {value}"),
+            Self::Float(value) if value.is_nan() => f.write_str("NaN, which is no number"),
             Self::Float(value) => write!(f, "the number {value}"),
             Self::Text(text) => write!(f, "{}", quoted(text)),
             Self::List(items) => write!(f, "a list of {}", items.len()),

@@ -1,21 +1,22 @@
 //! Fields whose behaviour comes later: they are read, so that a mistake in them is found, and refused when they
 //! ask for something. Nothing that a person writes is ignored.
 
-use super::duration::Show;
 use super::raw::{Calibration, ModelType, RawAnomaly, RawModel, RawPipeline, RawTechnique, SeriesType};
 use super::read::{At, Field, Reader};
 
 /// Reports every field of `raw` that asks for what isn't there yet.
 pub(super) fn refuse(raw: &RawPipeline, reader: &mut Reader) {
-    let series_type = asked(&raw.series_type, |kind| *kind != SeriesType::Univariate);
-    not_yet(series_type, "found another than univariate", "leave it out or write univariate", reader);
-    not_yet(asked(&raw.covariates, |list| !list.is_empty()), "found covariates", "leave them out", reader);
-    not_yet(asked(&raw.calendars, |list| !list.is_empty()), "found calendars", "leave them out", reader);
-    not_yet(asked(&raw.backfill, |_| true), "found a backfill", "leave it out", reader);
+    let multivariate = asked(&raw.series_type, |kind| *kind == SeriesType::Multivariate);
+    not_yet(multivariate, "`multivariate` is", "leave it out or write univariate", reader);
+    let covariate = asked(&raw.series_type, |kind| *kind == SeriesType::Covariate);
+    not_yet(covariate, "`covariate` is", "leave it out or write univariate", reader);
+    not_yet(asked(&raw.covariates, |list| !list.is_empty()), "covariates are", "leave them out", reader);
+    not_yet(asked(&raw.calendars, |list| !list.is_empty()), "calendars are", "leave them out", reader);
+    not_yet(asked(&raw.backfill, |_| true), "a backfill is", "leave it out", reader);
     // The two forms of training: as a block, whose default is true, and flat.
     let block = raw.training.as_ref().and_then(|training| asked(&training.value.enabled, |enabled| *enabled));
     let training = block.or_else(|| asked(&raw.training_enabled, |enabled| *enabled));
-    not_yet(training, "found a training that is enabled", "write false; local models need none", reader);
+    not_yet(training, "training is", "set it to false; local models learn from their context alone", reader);
     if let Some(model) = &raw.model {
         refuse_model(&model.value, reader);
     }
@@ -26,29 +27,30 @@ pub(super) fn refuse(raw: &RawPipeline, reader: &mut Reader) {
 
 fn refuse_model(raw: &RawModel, reader: &mut Reader) {
     let remote = asked(&raw.kind, |kind| *kind == ModelType::Remote);
-    not_yet(remote, "found remote", "leave it out or write local", reader);
-    not_yet(asked(&raw.endpoint, |_| true), "found the endpoint of a remote model", "leave it out", reader);
+    not_yet(remote, "`remote` is", "leave it out or write local", reader);
+    not_yet(asked(&raw.endpoint, |_| true), "the endpoint of a remote model is", "leave it out", reader);
 }
 
 fn refuse_anomaly(raw: &RawAnomaly, reader: &mut Reader) {
     let forest = asked(&raw.technique, |technique| *technique == RawTechnique::IsolationForest);
-    not_yet(forest, "found isolation_forest", "write confidence_interval, z_score or iqr", reader);
+    not_yet(forest, "`isolation_forest` is", "write confidence_interval, z_score or iqr", reader);
     let conformal = asked(&raw.calibration, |calibration| *calibration == Calibration::Conformal);
-    not_yet(conformal, "found conformal", "leave it out or write none", reader);
-    not_yet(asked(&raw.alert_budget, |_| true), "found an alert budget", "leave it out and set threshold", reader);
+    not_yet(conformal, "`conformal` is", "leave it out or write none", reader);
+    not_yet(asked(&raw.alert_budget, |_| true), "an alert budget is", "leave it out and set `threshold`", reader);
     let wait = asked(&raw.for_, |wait| !wait.0.is_zero());
-    let found = wait.map(|at| format!("found {}", Show(at.value.0))).unwrap_or_default();
-    not_yet(wait, &found, "leave it out, and write `for` into the alert rule", reader);
-    not_yet(asked(&raw.mask_anomalies, |mask| *mask), "found true", "leave it out or write false", reader);
-    not_yet(asked(&raw.mask_limit, |_| true), "found a limit", "leave it out", reader);
+    not_yet(wait, "waiting is", "leave it out, and write `for` into the alert rule instead", reader);
+    let mask = asked(&raw.mask_anomalies, |mask| *mask);
+    not_yet(mask, "hiding anomalies from the model is", "leave it out or write false", reader);
+    let limit = asked(&raw.mask_limit, |_| true);
+    not_yet(limit, "hiding anomalies from the model is", "leave it out", reader);
 }
 
 fn asked<T>(field: &Field<T>, is: impl Fn(&T) -> bool) -> Option<&At<T>> {
     field.as_ref().filter(|at| is(&at.value))
 }
 
-fn not_yet<T>(asked: Option<&At<T>>, found: &str, instead: &str, reader: &mut Reader) {
+fn not_yet<T>(asked: Option<&At<T>>, what: &str, instead: &str, reader: &mut Reader) {
     if let Some(at) = asked {
-        reader.refuse_at::<(), _>(at, format!("{found}, which is not supported yet; {instead}"));
+        reader.refuse_at::<(), _>(at, format!("{what} not supported yet; {instead}"));
     }
 }

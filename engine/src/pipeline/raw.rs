@@ -1,18 +1,21 @@
 //! The document as it is written: every field, its default and what it means. The one place that names them; the
-//! JSON Schema is made from here.
+//! JSON Schema is made from here. A field whose name begins with `_` is checked and has no effect yet.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value as Json};
 
 use super::document::{Node, Value};
-use super::read::{Absent, Field, Length, Pair, Range, Read, Reader, ScheduleText, Templates, document, words};
+use super::kinds::{Length, Pair, Range, ScheduleText, Templates};
+use super::read::{Absent, Field, Read, Reader, document, words};
 use super::{Direction, Mode};
 
 document! {
     /// One pipeline: one query, one model, one way of scoring, one set of schedules.
+    #[schemars(rename = "Pipeline")]
     struct RawPipeline;
 
     /// Unique among all pipelines; becomes the label `pipeline` of what is written.
+    #[schemars(extend("pattern" = "^[a-zA-Z_][a-zA-Z0-9_-]{0,62}$"))]
     "name" name: String, required;
     /// PromQL or MetricsQL. It may return any number of series; each is forecast and scored on its own.
     "query" query: String, required;
@@ -82,6 +85,7 @@ document! {
 
 document! {
     /// An input of the model besides the series itself. Not supported yet.
+    #[schemars(rename = "Covariate")]
     struct RawCovariate;
 
     /// The input's name.
@@ -94,12 +98,13 @@ document! {
 
 document! {
     /// The model and its parameters.
+    #[schemars(rename = "Model")]
     struct RawModel;
 
-    /// Where the model runs. Only `local` is supported yet.
-    "type" kind: ModelType = "local";
     /// The model's id; `openanomaly models list` shows them.
     "id" id: String;
+    /// Where the model runs. Only `local` is supported yet.
+    "type" kind: ModelType = "local";
     /// The URL of a remote model. Not supported yet.
     "endpoint" endpoint: String;
     /// How requests to a remote model are encoded; without meaning for a local one.
@@ -110,6 +115,7 @@ document! {
 
 document! {
     /// When and on what the model is trained. Not supported yet.
+    #[schemars(rename = "Training")]
     struct RawTraining;
 
     /// Whether the model is trained on a schedule.
@@ -126,13 +132,16 @@ document! {
 
 document! {
     /// How points are scored.
+    #[schemars(rename = "Anomaly")]
     struct RawAnomaly;
 
     /// How the band comes from the forecast. `isolation_forest` is not supported yet.
     "technique" technique: RawTechnique = "confidence_interval";
     /// The part of the points that the band of `confidence_interval` holds; between 0 and 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     "confidence_level" confidence_level: f64 = 0.95;
     /// The width of the band of `z_score` in standard deviations, of `iqr` in quartile distances; above 0.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     "threshold" threshold: f64 = 3.0;
     /// Which deviations count.
     "detection_direction" detection_direction: Direction = "both";
@@ -162,6 +171,7 @@ document! {
 
 document! {
     /// What is written, and under which names.
+    #[schemars(rename = "Output")]
     struct RawOutput;
 
     /// Whether forecasts are written.
@@ -177,6 +187,7 @@ document! {
 
 document! {
     /// History to score once. Not supported yet.
+    #[schemars(rename = "Backfill")]
     struct RawBackfill;
 
     /// Its begin.
@@ -216,6 +227,7 @@ words! {
 
 words! {
     /// How the band comes from the forecast.
+    #[schemars(rename = "Technique")]
     pub(super) enum RawTechnique;
     /// The quantiles that hold `confidence_level` of the points between them.
     "confidence_interval" ConfidenceInterval;
@@ -251,6 +263,7 @@ words! {
 
 document! {
     /// Every gap is this value.
+    #[schemars(rename = "Fixed")]
     struct RawFixed;
 
     /// The value.
@@ -284,7 +297,7 @@ impl JsonSchema for RawMissing {
     }
 
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RawMissing".into()
+        "Missing".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {

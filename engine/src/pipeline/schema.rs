@@ -15,6 +15,7 @@ pub(super) fn schema() -> Value {
         "title": "OpenAnomaly pipeline",
         "description": "One pipeline, or several under `pipelines`. Durations are those of Prometheus, such as 30s, \
                         1h30m or 2w. What is said to be not supported yet is refused when it asks for something.",
+        "type": "object",
         "if": { "required": ["pipelines"] },
         "then": {
             "properties": { "pipelines": { "type": "array", "items": &pipeline } },

@@ -33,6 +33,9 @@ pub enum CliError {
     /// The model failed.
     #[error(transparent)]
     Forecast(#[from] ForecastError),
+    /// The service can't start.
+    #[error(transparent)]
+    Daemon(#[from] crate::daemon::DaemonError),
     /// A file can't be read or written.
     #[error("{path}", path = path.display())]
     File {

@@ -85,6 +85,18 @@ impl Points<'_> {
         }
     }
 
+    /// The first point that is not before `time`; the number of points where all are.
+    pub fn index_from(&self, time: Timestamp) -> usize {
+        match self {
+            Self::List(list) => list.partition_point(|(at, _)| *at < time),
+            Self::Grid { start, step, values } => {
+                let offset = time.millis().saturating_sub(start.millis());
+                let steps = if offset <= 0 { 0 } else { (offset - 1) / step.millis() + 1 };
+                usize::try_from(steps).map_or(values.len(), |index| index.min(values.len()))
+            }
+        }
+    }
+
     /// How many samples there are to send.
     pub fn samples(&self) -> usize {
         (0..self.len()).filter(|&index| is_sent(self.value(index))).count()
@@ -108,7 +120,7 @@ impl Series<'_> {
 }
 
 /// Whether a value is sent: it is no gap.
-fn is_sent(value: f64) -> bool {
+pub(super) fn is_sent(value: f64) -> bool {
     !value.is_nan() || value.to_bits() == STALE.to_bits()
 }
 
@@ -364,6 +376,9 @@ mod tests {
         for points in [grid(60_000, &values), Points::List(&list)] {
             let part = points.slice(1..3);
             assert_eq!((part.len(), part.time(0).millis(), part.value(1)), (2, 75_000, 3.0));
+            for (millis, index) in [(i64::MIN, 0), (60_000, 0), (60_001, 1), (75_000, 1), (105_000, 3), (105_001, 4)] {
+                assert_eq!(points.index_from(Timestamp::from_millis(millis)), index, "{millis}");
+            }
         }
     }
 

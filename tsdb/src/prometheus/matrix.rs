@@ -157,6 +157,11 @@ impl<'a> Parser<'a> {
         Ok(taken)
     }
 
+    /// How many bytes came so far.
+    pub fn bytes(&self) -> u64 {
+        self.rows.piece_bytes()
+    }
+
     /// The end of the body: whether the answer was whole and good.
     ///
     /// # Errors

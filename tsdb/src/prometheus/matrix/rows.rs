@@ -65,6 +65,12 @@ impl Rows {
         self.piece = Piece { number, first, points, rows: self.series.len(), bytes: self.bytes };
     }
 
+    /// The first and the last point of this piece.
+    pub fn piece_ends(&self) -> (Timestamp, Timestamp) {
+        let last = (self.piece.points as i64 - 1) * self.step.millis();
+        (self.piece_start(), Timestamp::from_millis(self.piece_start().millis() + last))
+    }
+
     /// Forgets what came of this piece, so that it can come again.
     pub fn restart_piece(&mut self) {
         for labels in self.series.drain(self.piece.rows..) {
@@ -91,11 +97,6 @@ impl Rows {
     /// The bytes of this piece so far.
     pub(super) fn piece_bytes(&self) -> u64 {
         self.bytes - self.piece.bytes
-    }
-
-    /// The bytes of all pieces so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     pub(super) fn piece_points(&self) -> usize {
@@ -187,7 +188,10 @@ impl Rows {
         self.values.truncate(self.series.len() * self.points);
     }
 
-    /// The frame, the warnings, and how many bytes came.
+    /// The frame, the warnings, and how many bytes came in all pieces.
+    ///
+    /// # Errors
+    /// Rows that make no frame, which the parser doesn't let through.
     pub fn finish(mut self) -> Result<(Frame, Vec<String>, u64), ReadFault> {
         self.values.shrink_to_fit();
         let frame = Frame::new(self.series, self.start, self.step, self.points, self.values)

@@ -1,0 +1,185 @@
+//! Documents that load: those of the original, the shipped ones, and the ways to write several in a file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::pipeline::{Direction, MetricFormat, Missing, Mode, Sides, Technique};
+use engine::{Pipeline, Schedule};
+
+fn config() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../config")
+}
+
+fn parse(text: &str) -> Pipeline {
+    Pipeline::parse(text, "test.yaml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn defaults_are_those_of_the_original() {
+    let pipeline = parse("name: cpu\nquery: up");
+    assert_eq!((pipeline.name.as_str(), pipeline.query.as_str(), pipeline.description.as_str()), ("cpu", "up", ""));
+    assert!(pipeline.enabled);
+    assert_eq!(pipeline.datasource, "default");
+    assert_eq!((pipeline.prometheus_url, pipeline.prometheus_write_url), (None, None));
+    assert_eq!(pipeline.step.millis(), 60_000);
+    assert_eq!((pipeline.context_points, pipeline.horizon_points), (60, 15));
+    assert_eq!(pipeline.mode, Mode::ForecastAndAnomaly);
+    assert_eq!(pipeline.forecast_schedule.to_string(), "*/5 * * * *");
+    assert_eq!(pipeline.anomaly_schedule.to_string(), "*/1 * * * *");
+    assert_eq!((pipeline.data_delay, pipeline.missing, pipeline.max_series), (Duration::ZERO, Missing::Nan, 10_000));
+    assert_eq!(pipeline.model.id, models::registry::DEFAULT);
+    assert!(pipeline.model.parameters.is_empty());
+    let anomaly = pipeline.anomaly;
+    assert_eq!(anomaly.technique, Technique::ConfidenceInterval { confidence_level: 0.95 });
+    assert_eq!(anomaly.detection_direction, Direction::Both);
+    assert_eq!(anomaly.min_dev_from_expected, Sides { below: 0.0, above: 0.0 });
+    assert_eq!(anomaly.min_rel_dev_from_expected, Sides { below: 0.0, above: 0.0 });
+    assert_eq!(anomaly.scale, Sides { below: 1.0, above: 1.0 });
+    assert_eq!(anomaly.data_range, (f64::NEG_INFINITY, f64::INFINITY));
+    assert!(!anomaly.clip_predictions);
+    assert_eq!(anomaly.score_outside_data_range, 1.01);
+    let output = pipeline.output;
+    assert!(output.write_forecast && output.write_anomaly_score);
+    assert_eq!(output.metric_prefix, "openanomaly_");
+    assert_eq!(output.metric_format, MetricFormat { name: "$VAR".into(), labels: vec![] });
+}
+
+#[test]
+fn every_field_of_the_original_loads() {
+    let pipeline = parse(
+        "
+        name: api_latency
+        description: p99 of the API
+        enabled: no
+        query: histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))
+        step: 5m
+        context_window: 1d12h
+        prediction_horizon: 1h
+        mode: anomaly_only
+        forecast_schedule: '*/30 * * * *'
+        anomaly_schedule: 30s
+        series_type: univariate
+        covariates: []
+        model: { type: local, id: zscore, endpoint: null, serialization_format: arrow, parameters: {} }
+        training: { enabled: false, schedule: '0 0 * * *', window: 30d, parameters: { epochs: 3 } }
+        anomaly: { technique: iqr, confidence_level: 0.9, threshold: 1.5 }
+        output: { write_forecast: false, write_anomaly_score: true, metric_prefix: 'oa:' }
+        prometheus_url: http://prometheus:9090
+        prometheus_write_url: https://victoria/api/v1/write
+        ",
+    );
+    assert!(!pipeline.enabled);
+    assert_eq!((pipeline.context_points, pipeline.horizon_points), (432, 12));
+    assert_eq!(pipeline.mode, Mode::AnomalyOnly);
+    assert_eq!(pipeline.anomaly_schedule, Schedule::Every(Duration::from_secs(30)));
+    assert_eq!(pipeline.model.id, "zscore");
+    assert_eq!(pipeline.anomaly.technique, Technique::Iqr { threshold: 1.5 });
+    assert_eq!(pipeline.output.metric_prefix, "oa:");
+    assert_eq!(pipeline.prometheus_write_url.as_deref(), Some("https://victoria/api/v1/write"));
+}
+
+#[test]
+fn the_flat_form_means_the_same() {
+    let flat = parse(
+        "{name: cpu, query: up, forecast_context_window: 2h, forecast_horizon: 30m, forecast_enabled: true,
+          anomaly_enabled: true, anomaly_threshold: 2.5, training_enabled: false, training_schedule: '0 */6 * * *',
+          training_window: 7d}",
+    );
+    let nested = parse(
+        "{name: cpu, query: up, context_window: 2h, prediction_horizon: 30m,
+          anomaly: {technique: z_score, threshold: 2.5}}",
+    );
+    assert_eq!(flat, nested);
+    for (fields, mode, enabled) in [
+        ("forecast_enabled: false", Mode::AnomalyOnly, true),
+        ("anomaly_enabled: false", Mode::ForecastOnly, true),
+        ("anomaly_enabled: false, forecast_enabled: false", Mode::ForecastAndAnomaly, false),
+    ] {
+        let pipeline = parse(&format!("{{name: cpu, query: up, {fields}}}"));
+        assert_eq!((pipeline.mode, pipeline.enabled), (mode, enabled), "{fields}");
+    }
+    let iqr = parse("{name: cpu, query: up, anomaly: {technique: iqr}, anomaly_threshold: 2}");
+    assert_eq!(iqr.anomaly.technique, Technique::Iqr { threshold: 2.0 });
+}
+
+#[test]
+fn our_own_fields_load() {
+    let pipeline = parse(
+        "
+        name: cpu
+        query: up
+        timezone: America/New_York
+        missing: { fixed: -1.5 }
+        context_window: 2m30s
+        forecast_schedule: '@hourly'
+        mode: forecast_only
+        anomaly:
+          detection_direction: above_expected
+          min_dev_from_expected: [1, 2]
+          scale: 1.5
+          data_range: [0, .inf]
+          calibration: none
+          for: 0s
+          mask_anomalies: false
+        calendars: []
+        backfill:
+        output: { metric_format: { for: $QUERY_KEY, __name__: '${VAR}' } }
+        "
+        .replace("'${VAR}'", "x_$VAR")
+        .as_str(),
+    );
+    assert_eq!(pipeline.missing, Missing::Fixed(-1.5));
+    assert_eq!(pipeline.context_points, 3, "a part of a step counts as one");
+    assert_eq!(pipeline.anomaly.min_dev_from_expected, Sides { below: 1.0, above: 2.0 });
+    assert_eq!(pipeline.anomaly.data_range, (0.0, f64::INFINITY));
+    let labels = vec![("for".to_owned(), "$QUERY_KEY".to_owned())];
+    assert_eq!(pipeline.output.metric_format, MetricFormat { name: "x_$VAR".into(), labels });
+    for (word, missing) in [("nan", Missing::Nan), (".nan", Missing::Nan), ("zero", Missing::Fixed(0.0))] {
+        assert_eq!(parse(&format!("name: a\nquery: up\nmissing: {word}")).missing, missing);
+    }
+}
+
+#[test]
+fn a_file_may_hold_several() {
+    let names = |text: &str| -> Vec<Result<String, String>> {
+        let pipelines = Pipeline::parse_all(text, "f");
+        pipelines.into_iter().map(|p| p.map(|p| p.name).map_err(|error| error.to_string())).collect()
+    };
+    let ok = |name: &str| Ok(name.to_owned());
+    assert_eq!(names(""), []);
+    assert_eq!(names("# nothing\n---\n---\n"), []);
+    assert_eq!(names("pipelines:\n"), []);
+    assert_eq!(names("{name: a, query: up}\n---\n{name: b, query: up}"), [ok("a"), ok("b")]);
+    // One document of the original, and one that shares fields by an anchor.
+    let list = "pipelines:\n- &a {name: a, query: up, step: 2m}\n- {<<: *a, name: b}\n";
+    assert_eq!(names(list), [ok("a"), ok("b")]);
+    let mixed = names("{name: a, query: up}\n---\n{name: b, step: 5}\n---\n{name: c, query: up}");
+    assert_eq!((&mixed[0], &mixed[2]), (&ok("a"), &ok("c")), "a wrong one doesn't stop the others");
+    assert!(mixed[1].as_ref().unwrap_err().contains("f:3:"), "{mixed:?}");
+    let twice = names("{name: a, query: up}\n---\n{name: a, query: down}");
+    let message = "f:3:8: pipeline `a`: `name`: is the name of the pipeline in line 1 too; names are unique";
+    assert_eq!(twice, [ok("a"), Err(message.to_owned())]);
+}
+
+#[test]
+fn shipped_pipelines_load() {
+    let files: Vec<_> = std::fs::read_dir(config().join("pipelines")).unwrap().map(|f| f.unwrap().path()).collect();
+    assert!(files.len() >= 3);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("# yaml-language-server: $schema=../pipeline.schema.json"), "{}", file.display());
+        Pipeline::parse(&text, &file.to_string_lossy()).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+/// `UPDATE_SCHEMA=1 cargo test -p engine --test documents` writes the file.
+#[test]
+fn the_shipped_schema_is_what_the_types_say() {
+    let path = config().join("pipeline.schema.json");
+    let schema = serde_json::to_string_pretty(&Pipeline::schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &schema).unwrap();
+    }
+    let shipped = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(shipped == schema, "{} is not what the types say; run with UPDATE_SCHEMA=1", path.display());
+}

@@ -1,0 +1,216 @@
+//! The one place that knows which concrete parts stand behind the ports.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::{Pipeline, Ports};
+use models::Forecaster;
+use models::registry::{self, BuildError};
+use tsdb::embedded::{Embedded, EmbeddedError, EmbeddedOptions};
+use tsdb::prometheus::remote_write::Options;
+use tsdb::prometheus::{Auth, ClientError, Connection, QueryRange, RemoteWrite, Tenant, Tls};
+use tsdb::{Read, Write};
+
+use crate::config::{Config, Datasource};
+use crate::metrics::{MeteredModel, MeteredStore, Metrics};
+
+/// Why a part can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AssemblyError {
+    /// A server's address, credentials or certificates.
+    #[error("datasource `{datasource}`: {source}")]
+    Client {
+        /// The datasource.
+        datasource: String,
+        /// What is wrong.
+        source: ClientError,
+    },
+    /// A file with a secret.
+    #[error("datasource `{datasource}`: {path}: {source}")]
+    Secret {
+        /// The datasource.
+        datasource: String,
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The embedded store.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// A model.
+    #[error("pipeline `{pipeline}`: {source}")]
+    Model {
+        /// The pipeline.
+        pipeline: String,
+        /// What is wrong.
+        source: BuildError,
+    },
+    /// A datasource that is not there.
+    #[error("pipeline `{pipeline}`: there is no datasource `{datasource}`")]
+    Datasource {
+        /// The pipeline.
+        pipeline: String,
+        /// The datasource.
+        datasource: String,
+    },
+}
+
+/// A datasource's two ports.
+#[derive(Clone)]
+struct Store {
+    source: Arc<dyn Read>,
+    sink: Arc<dyn Write>,
+    /// What is written is read back from where it is written.
+    written: Arc<dyn Read>,
+}
+
+/// All datasources of a configuration.
+pub struct Assembly {
+    stores: HashMap<String, Store>,
+    datasources: BTreeMap<String, Datasource>,
+    embedded: Vec<(Datasource, Arc<Embedded>)>,
+}
+
+impl Assembly {
+    /// Opens every datasource of `config`; servers are not asked anything yet.
+    ///
+    /// # Errors
+    /// A datasource that can't be used.
+    pub fn new(config: &Config) -> Result<Self, AssemblyError> {
+        Self::with(config, vec![])
+    }
+
+    /// The same for a changed configuration; embedded stores that it still names stay open.
+    ///
+    /// # Errors
+    /// A datasource that can't be used.
+    pub fn again(&self, config: &Config) -> Result<Self, AssemblyError> {
+        Self::with(config, self.embedded.clone())
+    }
+
+    fn with(config: &Config, open: Vec<(Datasource, Arc<Embedded>)>) -> Result<Self, AssemblyError> {
+        let mut assembly = Self { stores: HashMap::new(), datasources: config.datasources.clone(), embedded: vec![] };
+        for (name, datasource) in &config.datasources {
+            let store = match &datasource.path {
+                Some(path) => assembly.embedded(datasource, path, &open)?,
+                None => server(name, datasource)?,
+            };
+            assembly.stores.insert(name.clone(), store);
+        }
+        Ok(assembly)
+    }
+
+    fn embedded(
+        &mut self,
+        datasource: &Datasource,
+        path: &Path,
+        open: &[(Datasource, Arc<Embedded>)],
+    ) -> Result<Store, AssemblyError> {
+        let known = open.iter().find(|(known, _)| known == datasource).map(|(_, store)| store.clone());
+        let options = EmbeddedOptions { retention: datasource.retention, ..EmbeddedOptions::default() };
+        let store = known.map_or_else(|| Embedded::open(path, &options).map(Arc::new), Ok)?;
+        self.embedded.push((datasource.clone(), store.clone()));
+        Ok(Store { source: store.clone(), sink: store.clone(), written: store })
+    }
+
+    /// The measured ports of a pipeline.
+    ///
+    /// # Errors
+    /// A model or datasource that is not there or can't be used.
+    pub fn ports(&self, pipeline: &Pipeline, metrics: &Arc<Metrics>) -> Result<Ports, AssemblyError> {
+        let store = self.store(pipeline)?;
+        let model = registry::build(&pipeline.model.id, &pipeline.model.parameters)
+            .map_err(|source| AssemblyError::Model { pipeline: pipeline.name.clone(), source })?;
+        let model: Arc<dyn Forecaster> = Arc::new(MeteredModel {
+            inner: model,
+            metrics: metrics.clone(),
+            pipeline: pipeline.name.clone(),
+            model: pipeline.model.id.clone(),
+        });
+        Ok(Ports {
+            source: Arc::new(metered(store.source, pipeline, metrics)),
+            sink: Arc::new(metered(store.sink, pipeline, metrics)),
+            written: store.written,
+            model,
+        })
+    }
+
+    /// The pipeline's datasource, with the URLs that the pipeline gives itself.
+    fn store(&self, pipeline: &Pipeline) -> Result<Store, AssemblyError> {
+        let name = &pipeline.datasource;
+        if pipeline.prometheus_url.is_none() && pipeline.prometheus_write_url.is_none() {
+            let missing = || AssemblyError::Datasource { pipeline: pipeline.name.clone(), datasource: name.clone() };
+            return self.stores.get(name).cloned().ok_or_else(missing);
+        }
+        let mut datasource = self.datasources.get(name).cloned().unwrap_or_default();
+        datasource.url = pipeline.prometheus_url.clone().or(datasource.url);
+        datasource.write_url = pipeline.prometheus_write_url.clone().or(datasource.write_url);
+        server(name, &datasource)
+    }
+
+    /// Closes the embedded stores, so that the next opening is quick.
+    pub fn close(self) {
+        for (_, store) in self.embedded {
+            if let Err(error) = store.close() {
+                tracing::error!("{error}");
+            }
+        }
+    }
+}
+
+fn metered<S>(inner: S, pipeline: &Pipeline, metrics: &Arc<Metrics>) -> MeteredStore<S> {
+    let (pipeline, datasource) = (pipeline.name.clone(), pipeline.datasource.clone());
+    MeteredStore { inner, metrics: metrics.clone(), pipeline, datasource }
+}
+
+fn server(name: &str, datasource: &Datasource) -> Result<Store, AssemblyError> {
+    let wrong = |source| AssemblyError::Client { datasource: name.into(), source };
+    let url = datasource.url.clone().unwrap_or_default();
+    let reading = connection(name, datasource, url.clone())?;
+    let writing = connection(name, datasource, datasource.write_url.clone().unwrap_or(url))?;
+    // Jitter must differ between processes, so that they don't all come back at once.
+    let seed = u64::from(std::process::id());
+    let query = |connection: &Connection| QueryRange::new(connection, seed).map_err(wrong);
+    let options = Options { takes_ahead: datasource.takes_ahead, ..Options::default() };
+    Ok(Store {
+        source: Arc::new(query(&reading)?),
+        sink: Arc::new(RemoteWrite::new(&writing, options).map_err(wrong)?),
+        written: Arc::new(query(&writing)?),
+    })
+}
+
+fn connection(name: &str, datasource: &Datasource, url: String) -> Result<Connection, AssemblyError> {
+    let mut connection = Connection::new(url);
+    connection.auth = auth(name, datasource)?;
+    connection.tls = Tls {
+        ca_file: datasource.tls.ca_file.clone(),
+        cert_file: datasource.tls.cert_file.clone(),
+        key_file: datasource.tls.key_file.clone(),
+        insecure_skip_verify: datasource.tls.insecure_skip_verify,
+    };
+    let pairs = |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    connection.headers = pairs(&datasource.headers);
+    connection.params = pairs(&datasource.params);
+    let account = datasource.tenant_id.clone().map(Tenant::VictoriaMetrics);
+    connection.tenant = datasource.org_id.clone().map(Tenant::OrgId).or(account);
+    connection.timeout = datasource.timeout.unwrap_or(connection.timeout);
+    connection.gzip = datasource.gzip;
+    Ok(connection)
+}
+
+fn auth(name: &str, datasource: &Datasource) -> Result<Auth, AssemblyError> {
+    let secret = |path: &Path| {
+        let wrong =
+            |source| AssemblyError::Secret { datasource: name.into(), path: path.display().to_string(), source };
+        std::fs::read_to_string(path).map(|text| text.trim_end().to_string()).map_err(wrong)
+    };
+    if let Some(basic) = &datasource.basic_auth {
+        let password = basic.password_file.as_deref().map(secret).transpose()?;
+        let password = password.unwrap_or_else(|| basic.password.clone());
+        return Ok(Auth::Basic { username: basic.username.clone(), password });
+    }
+    let from_file = datasource.bearer_token_file.as_deref().map(secret).transpose()?;
+    Ok(from_file.or(datasource.bearer_token.clone()).map_or(Auth::None, Auth::Bearer))
+}

@@ -1,0 +1,363 @@
+//! The service's own configuration: `openanomaly.yaml`, and the folder of pipelines beside it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::pipeline::duration;
+use engine::{Pipeline, pipeline::PipelineErrors};
+use serde::{Deserialize, Deserializer};
+
+/// What is wrong with the configuration.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or folder can't be read.
+    #[error("{path}: {reason}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// An environment variable that the text asks for is not there.
+    #[error(
+        "{origin}:{line}: the environment variable `{name}` is not set; write `${{{name}:-default}}` to do without"
+    )]
+    Variable {
+        /// The file.
+        origin: String,
+        /// Where.
+        line: usize,
+        /// Which.
+        name: String,
+    },
+    /// The file is not what it should be.
+    #[error("{origin}: {message}")]
+    Invalid {
+        /// The file.
+        origin: String,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A pipeline is not what it should be.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineErrors),
+}
+
+/// The service's configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where `/metrics` and `/health` are served.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// The folder of pipelines; a relative path starts at the configuration's folder.
+    #[serde(default = "default_pipelines")]
+    pub pipelines: PathBuf,
+    /// Where series come from and go to, by name; `default` is what a pipeline uses that names none.
+    pub datasources: BTreeMap<String, Datasource>,
+    /// How far back scores that a stopped service has missed are made up for.
+    #[serde(default = "default_catch_up", deserialize_with = "prometheus_duration")]
+    pub catch_up: Duration,
+    /// How many passes run at a time; by default one a core.
+    #[serde(default)]
+    pub concurrent_passes: Option<usize>,
+}
+
+/// A place that series come from and go to: a server by its `url`, or a store on this machine by its `path`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Datasource {
+    /// The base URL of a Prometheus, VictoriaMetrics or alike.
+    pub url: Option<String>,
+    /// The base URL for writing, where it is another.
+    pub write_url: Option<String>,
+    /// The folder of the embedded store.
+    pub path: Option<PathBuf>,
+    /// How long the embedded store keeps samples.
+    #[serde(deserialize_with = "optional_duration")]
+    pub retention: Option<Duration>,
+    /// HTTP basic authentication.
+    pub basic_auth: Option<BasicAuth>,
+    /// A bearer token.
+    pub bearer_token: Option<String>,
+    /// A file that holds the bearer token.
+    pub bearer_token_file: Option<PathBuf>,
+    /// Certificates.
+    pub tls: TlsFiles,
+    /// Headers sent with every request.
+    pub headers: BTreeMap<String, String>,
+    /// The tenant that goes into the header `X-Scope-OrgID`.
+    pub org_id: Option<String>,
+    /// The account of a VictoriaMetrics cluster, `12` or `12:3`.
+    pub tenant_id: Option<String>,
+    /// Query parameters sent with every request.
+    pub params: BTreeMap<String, String>,
+    /// How long a request may take.
+    #[serde(deserialize_with = "optional_duration")]
+    pub timeout: Option<Duration>,
+    /// Whether answers are asked for in gzip; pays where the network is slow.
+    pub gzip: bool,
+    /// How far ahead of now the target takes samples; found out where it isn't given.
+    #[serde(deserialize_with = "optional_duration")]
+    pub takes_ahead: Option<Duration>,
+}
+
+/// HTTP basic authentication.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BasicAuth {
+    /// The user's name.
+    pub username: String,
+    /// The password.
+    #[serde(default)]
+    pub password: String,
+    /// A file that holds the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+/// Certificates, as PEM files.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsFiles {
+    /// Who is trusted, instead of the system's authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// Trusts any certificate. For trials.
+    pub insecure_skip_verify: bool,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8490))
+}
+
+fn default_pipelines() -> PathBuf {
+    "pipelines".into()
+}
+
+fn default_catch_up() -> Duration {
+    Duration::from_secs(24 * 60 * 60)
+}
+
+fn prometheus_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    duration::parse(&text).map_err(|error| serde::de::Error::custom(format!("`{text}` is no duration: {error}")))
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    prometheus_duration(deserializer).map(Some)
+}
+
+impl Config {
+    /// Reads the file at `path`, with `${NAME}` replaced by the environment.
+    ///
+    /// # Errors
+    /// A file that can't be read or is wrong.
+    pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let origin = path.display().to_string();
+        let text = substitute(&text, &origin, environment)?;
+        let invalid = |message: String| ConfigError::Invalid { origin: origin.clone(), message };
+        let mut config: Self = serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        for (name, datasource) in &config.datasources {
+            datasource.check().map_err(|reason| invalid(format!("datasource `{name}`: {reason}")))?;
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.pipelines = folder.join(&config.pipelines);
+        for path in config.datasources.values_mut().filter_map(|datasource| datasource.path.as_mut()) {
+            *path = folder.join(&*path);
+        }
+        Ok(config)
+    }
+
+    /// Reads every pipeline of the folder, in the order of the files' names. What is wrong doesn't stop the others.
+    pub fn pipelines(&self, environment: &dyn Fn(&str) -> Option<String>) -> Pipelines {
+        let mut found = Pipelines::default();
+        let files = pipeline_files(&self.pipelines).unwrap_or_else(|error| {
+            found.errors.push((self.pipelines.clone(), error));
+            vec![]
+        });
+        for file in files {
+            for outcome in load_pipelines(&file, environment) {
+                match outcome.and_then(|pipeline| self.check(pipeline, &file, &found.good)) {
+                    Ok(pipeline) => found.good.push((file.clone(), pipeline)),
+                    Err(error) => found.errors.push((file.clone(), error)),
+                }
+            }
+        }
+        found
+    }
+
+    fn check(&self, pipeline: Pipeline, file: &Path, others: &[(PathBuf, Pipeline)]) -> Result<Pipeline, ConfigError> {
+        let wrong = |message: String| Err(ConfigError::Invalid { origin: file.display().to_string(), message });
+        let name = &pipeline.name;
+        if others.iter().any(|(_, other)| other.name == *name) {
+            return wrong(format!("pipeline `{name}`: another pipeline has the same name"));
+        }
+        if pipeline.prometheus_url.is_none() && !self.datasources.contains_key(&pipeline.datasource) {
+            let known: Vec<&str> = self.datasources.keys().map(String::as_str).collect();
+            let (datasource, known) = (&pipeline.datasource, known.join(", "));
+            return wrong(format!("pipeline `{name}`: there is no datasource `{datasource}`, only: {known}"));
+        }
+        Ok(pipeline)
+    }
+}
+
+/// What is in the folder of pipelines.
+#[derive(Debug, Default)]
+pub struct Pipelines {
+    /// The good ones and their files.
+    pub good: Vec<(PathBuf, Pipeline)>,
+    /// What is wrong with the others, and their files; of the folder itself, if that can't be read.
+    pub errors: Vec<(PathBuf, ConfigError)>,
+}
+
+impl Datasource {
+    fn check(&self) -> Result<(), &'static str> {
+        match (&self.url, &self.path) {
+            (None, None) => Err("give the `url` of a server or the `path` of an embedded store"),
+            (Some(_), Some(_)) => Err("give `url` or `path`, not both"),
+            (None, Some(_)) if self.write_url.is_some() => Err("an embedded store has no `write_url`"),
+            _ if self.bearer_token.is_some() && self.bearer_token_file.is_some() => {
+                Err("give `bearer_token` or `bearer_token_file`, not both")
+            }
+            _ if self.basic_auth.is_some() && (self.bearer_token.is_some() || self.bearer_token_file.is_some()) => {
+                Err("give `basic_auth` or a bearer token, not both")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::File { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn pipeline_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let wrong = |error: std::io::Error| ConfigError::File { path: folder.to_owned(), reason: error.to_string() };
+    let is_yaml = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+    };
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder).map_err(wrong)? {
+        files.push(entry.map_err(wrong)?.path());
+    }
+    files.retain(is_yaml);
+    files.sort();
+    Ok(files)
+}
+
+fn load_pipelines(file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Result<Pipeline, ConfigError>> {
+    let origin = file.display().to_string();
+    match read(file).and_then(|text| substitute(&text, &origin, environment)) {
+        Ok(text) => Pipeline::parse_all(&text, &origin).into_iter().map(|one| one.map_err(Into::into)).collect(),
+        Err(error) => vec![Err(error)],
+    }
+}
+
+/// Replaces `${NAME}` and `${NAME:-default}` by the environment's values; `$${` stands for `${` itself.
+fn substitute(text: &str, origin: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = rest.split_at(at);
+        if let Some(before) = before.strip_suffix('$') {
+            out += before;
+            out += "${";
+            rest = &after[2..];
+            continue;
+        }
+        out += before;
+        let Some((inner, behind)) = after[2..].split_once('}') else {
+            out += after;
+            return Ok(out);
+        };
+        let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+        let line = text[..text.len() - after.len()].matches('\n').count() + 1;
+        let missing = || ConfigError::Variable { origin: origin.into(), line, name: name.into() };
+        out += &environment(name).or(default.map(Into::into)).ok_or_else(missing)?;
+        rest = behind;
+    }
+    Ok(out + rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        (name == "HOST").then(|| "metrics:8428".to_string())
+    }
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("openanomaly.yaml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path, &environment)
+    }
+
+    #[test]
+    fn variables_are_replaced_or_missed_by_name_and_line() {
+        let check = |text, expected: Result<&str, &str>| {
+            let got = substitute(text, "a.yaml", &environment).map_err(|error| error.to_string());
+            match expected {
+                Ok(expected) => assert_eq!(got.unwrap(), expected),
+                Err(part) => assert!(got.as_ref().unwrap_err().contains(part), "{got:?}"),
+            }
+        };
+        check("url: http://${HOST}/x", Ok("url: http://metrics:8428/x"));
+        check("a: ${NOPE:-b}, c", Ok("a: b, c"));
+        check("a: $${HOST} $HOST ${", Ok("a: ${HOST} $HOST ${"));
+        check("a: 1\nb: ${NOPE}", Err("a.yaml:2: the environment variable `NOPE`"));
+    }
+
+    #[test]
+    fn a_small_configuration_is_enough() {
+        let config = load("datasources: {default: {url: 'http://${HOST}'}}").unwrap();
+        assert_eq!(config.datasources["default"].url.as_deref(), Some("http://metrics:8428"));
+        assert_eq!(config.catch_up, Duration::from_secs(86_400));
+        assert!(config.pipelines.ends_with("pipelines"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let check = |text, part: &str| {
+            let error = load(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error} doesn't say {part}");
+        };
+        check("listen: 1", "datasources");
+        check("datasources: {a: {}}", "datasource `a`: give the `url`");
+        check("datasources: {a: {url: x, path: y}}", "not both");
+        check("datasources: {a: {url: x, timeout: 5 parsecs}}", "`5 parsecs` is no duration");
+        check("datasources: {a: {url: x, bearer_token: t, basic_auth: {username: u}}}", "not both");
+        check("datasources: {a: {url: x}}\nlissten: 1", "lissten");
+        check("datasources: {a: {url: x}}\nlisten: nowhere", "listen");
+    }
+
+    #[test]
+    fn one_broken_pipeline_does_not_stop_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("pipelines")).unwrap();
+        write("openanomaly.yaml", "datasources: {default: {path: store}}");
+        write("pipelines/a.yaml", "{name: a, query: up}");
+        write("pipelines/b.yaml", "{name: b}");
+        write("pipelines/c.yaml", "{name: c, query: up, datasource: nope}");
+        write("pipelines/d.yaml", "{name: a, query: down}");
+        write("pipelines/notes.txt", "no pipeline");
+        let config = Config::load(&folder.path().join("openanomaly.yaml"), &environment).unwrap();
+        let found = config.pipelines(&environment);
+        assert_eq!(found.good.iter().map(|(_, pipeline)| pipeline.name.as_str()).collect::<Vec<_>>(), ["a"]);
+        let errors: Vec<String> = found.errors.iter().map(|(_, error)| error.to_string()).collect();
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        for (error, part) in errors.iter().zip(["query", "no datasource `nope`", "the same name"]) {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

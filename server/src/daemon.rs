@@ -1,0 +1,220 @@
+//! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
+
+pub mod http;
+pub mod reload;
+pub mod status;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Pipeline, Watch};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::assembly::{Assembly, AssemblyError};
+use crate::config::{Config, ConfigError};
+use crate::metrics::Metrics;
+use status::Status;
+use worker::Shared;
+
+/// How long passes that have begun may still run after the service was told to stop.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Why the service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A datasource.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    /// The address is taken, or not ours.
+    #[error("listening on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The folders can't be watched, or signals not be caught.
+    #[error("watching for changes: {0}")]
+    Changes(String),
+}
+
+/// Reads the environment of the process.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// It can't start; once it runs, errors are logged and it goes on.
+pub async fn run(config_file: &Path) -> Result<(), DaemonError> {
+    let config = Config::load(config_file, &environment)?;
+    let metrics = Metrics::new(worker::now());
+    let status = Arc::new(Status::default());
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let shared = Shared {
+        metrics: metrics.clone(),
+        status: status.clone(),
+        passes: Arc::new(Semaphore::new(config.concurrent_passes.unwrap_or(cores).max(1))),
+        catch_up: config.catch_up,
+    };
+    let address = config.listen;
+    let mut changes = reload::Changes::watch(config_file, &config.pipelines)?;
+    let mut service = Service::start(config_file, config, shared)?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
+    let server = axum::serve(listener, http::routes(http::Parts { metrics, status }));
+    let server = tokio::spawn(async move { server.await });
+    while let reload::Event::Changed = changes.next().await {
+        service.reload().await;
+    }
+    tracing::info!("stopping: passes that have begun are finished first");
+    service.stop().await;
+    server.abort();
+    Ok(())
+}
+
+/// The pipelines that run.
+struct Service {
+    config_file: PathBuf,
+    config: Config,
+    assembly: Assembly,
+    shared: Shared,
+    workers: BTreeMap<String, Running>,
+}
+
+struct Running {
+    file: PathBuf,
+    pipeline: Pipeline,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Service {
+    fn start(config_file: &Path, config: Config, shared: Shared) -> Result<Self, DaemonError> {
+        let assembly = Assembly::new(&config)?;
+        let (workers, config_file) = (BTreeMap::new(), config_file.to_owned());
+        let mut service = Self { config_file, config, assembly, shared, workers };
+        let found = service.config.pipelines(&environment);
+        service.spawn_new(found.good);
+        service.report(&found.errors);
+        Ok(service)
+    }
+
+    /// Starts the pipelines that are enabled and don't run yet.
+    fn spawn_new(&mut self, pipelines: Vec<(PathBuf, Pipeline)>) {
+        for (file, pipeline) in pipelines {
+            if pipeline.enabled && !self.workers.contains_key(&pipeline.name) {
+                self.spawn(file, pipeline);
+            }
+        }
+    }
+
+    fn spawn(&mut self, file: PathBuf, pipeline: Pipeline) {
+        let ports = match self.assembly.ports(&pipeline, &self.shared.metrics) {
+            Ok(ports) => ports,
+            Err(error) => {
+                tracing::error!(pipeline = pipeline.name, "{error}");
+                self.shared.status.failed(&pipeline.name, error.to_string());
+                return;
+            }
+        };
+        let (stop, stopped) = watch::channel(false);
+        let (shared, mut settled) = (self.shared.clone(), pipeline.clone());
+        let task = tokio::spawn(async move {
+            let settles_after = ports.source.settles_after().await;
+            // What has not settled is not complete.
+            settled.data_delay = settled.data_delay.max(settles_after);
+            let written_settles_after = ports.written.settles_after().await;
+            worker::work(Watch::new(settled, ports), shared, written_settles_after, stopped).await;
+        });
+        self.workers.insert(pipeline.name.clone(), Running { file, pipeline, stop, task });
+    }
+
+    /// Reads the configuration again. What is wrong keeps its last good version.
+    async fn reload(&mut self) {
+        let config = match Config::load(&self.config_file, &environment) {
+            Ok(config) => config,
+            Err(error) => {
+                self.shared.metrics.reloaded(false);
+                tracing::error!("the configuration is not reloaded: {error}");
+                return self.shared.status.configured(self.running(), vec![error.to_string()]);
+            }
+        };
+        let assembly = match self.assembly.again(&config) {
+            Ok(assembly) => assembly,
+            Err(error) => {
+                self.shared.metrics.reloaded(false);
+                tracing::error!("the configuration is not reloaded: {error}");
+                return self.shared.status.configured(self.running(), vec![error.to_string()]);
+            }
+        };
+        if config.listen != self.config.listen {
+            tracing::warn!("a change of `listen` needs a restart");
+        }
+        let is_same = config.datasources == self.config.datasources && config.catch_up == self.config.catch_up;
+        self.shared.catch_up = config.catch_up;
+        (self.config, self.assembly) = (config, assembly);
+        self.replace_changed(!is_same).await;
+    }
+
+    async fn replace_changed(&mut self, all: bool) {
+        let found = self.config.pipelines(&environment);
+        let is_broken =
+            |file: &PathBuf| found.errors.iter().any(|(broken, _)| broken == file || *broken == self.config.pipelines);
+        let is_over = |running: &Running| match found.good.iter().find(|(_, one)| one.name == running.pipeline.name) {
+            Some((_, pipeline)) => all || *pipeline != running.pipeline || !pipeline.enabled,
+            None => !is_broken(&running.file),
+        };
+        let over: Vec<String> =
+            self.workers.values().filter(|one| is_over(one)).map(|one| one.pipeline.name.clone()).collect();
+        stop_all(over.iter().filter_map(|name| self.workers.remove(name)).collect()).await;
+        self.spawn_new(found.good);
+        self.shared.metrics.reloaded(found.errors.is_empty());
+        self.report(&found.errors);
+    }
+
+    fn running(&self) -> impl Iterator<Item = &str> {
+        self.workers.keys().map(String::as_str)
+    }
+
+    fn report(&self, errors: &[(PathBuf, ConfigError)]) {
+        for (_, error) in errors {
+            tracing::error!("{error}");
+        }
+        self.shared.metrics.running(self.workers.len());
+        self.shared.status.configured(self.running(), errors.iter().map(|(_, error)| error.to_string()).collect());
+        tracing::info!(pipelines = self.workers.len(), errors = errors.len(), "pipelines are loaded");
+    }
+
+    async fn stop(mut self) {
+        stop_all(std::mem::take(&mut self.workers).into_values().collect()).await;
+        self.assembly.close();
+    }
+}
+
+/// Tells the workers to stop, and waits for the passes that they are in.
+async fn stop_all(workers: Vec<Running>) {
+    for running in &workers {
+        // A worker that has ended by itself hears nothing.
+        let _ = running.stop.send(true);
+    }
+    for running in workers {
+        let task = running.task;
+        let abort = task.abort_handle();
+        if tokio::time::timeout(GRACE, task).await.is_err() {
+            tracing::warn!(pipeline = running.pipeline.name, "a pass did not end in time and is cut off");
+            abort.abort();
+        }
+    }
+}

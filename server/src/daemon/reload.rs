@@ -1,0 +1,78 @@
+//! What the service waits for: changed files, SIGHUP, and the signals to stop.
+
+use std::path::Path;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::DaemonError;
+
+/// Editors write a file in several steps; they are taken as one change.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The configuration may have changed.
+    Changed,
+    /// The service is to stop.
+    Stop,
+}
+
+/// Waits for what happens.
+pub struct Changes {
+    files: mpsc::Receiver<()>,
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    // Watches as long as it lives.
+    _watcher: RecommendedWatcher,
+}
+
+impl Changes {
+    /// Watches the folder of the configuration and the folder of the pipelines.
+    ///
+    /// # Errors
+    /// A folder that can't be watched, or a signal that can't be caught.
+    pub fn watch(config_file: &Path, pipelines: &Path) -> Result<Self, DaemonError> {
+        let wrong = |error: &dyn std::fmt::Display| DaemonError::Changes(error.to_string());
+        let (sender, files) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // One change that waits is as good as many.
+                let _ = sender.try_send(());
+            }
+        })
+        .map_err(|error| wrong(&error))?;
+        let folder = config_file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        for folder in [folder, pipelines] {
+            if folder.is_dir() {
+                watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| wrong(&error))?;
+            }
+        }
+        let catch = |kind| signal(kind).map_err(|error| wrong(&error));
+        Ok(Self {
+            files,
+            hangup: catch(SignalKind::hangup())?,
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            _watcher: watcher,
+        })
+    }
+
+    /// The next thing that happens.
+    pub async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.terminate.recv() => Event::Stop,
+            _ = self.interrupt.recv() => Event::Stop,
+            _ = self.hangup.recv() => Event::Changed,
+            Some(()) = self.files.recv() => {
+                tokio::time::sleep(SETTLE).await;
+                while self.files.try_recv().is_ok() {}
+                Event::Changed
+            }
+        }
+    }
+}

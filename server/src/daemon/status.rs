@@ -1,0 +1,97 @@
+//! How each pipeline goes, for `/health` and for people.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+use tsdb::Timestamp;
+
+/// How each pipeline goes.
+#[derive(Debug, Default)]
+pub struct Status(Mutex<State>);
+
+#[derive(Debug, Default, Clone)]
+struct State {
+    pipelines: BTreeMap<String, PipelineStatus>,
+    config_errors: Vec<String>,
+}
+
+/// How one pipeline goes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PipelineStatus {
+    /// When a pass last succeeded, RFC 3339.
+    pub last_success: Option<String>,
+    /// Why the last pass failed; nothing where it succeeded.
+    pub error: Option<String>,
+}
+
+/// What `/health/ready` answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    /// `ok`, or `degraded` where something needs a person.
+    pub status: &'static str,
+    /// What is wrong with the configuration.
+    pub config_errors: Vec<String>,
+    /// How each pipeline goes.
+    pub pipelines: BTreeMap<String, PipelineStatus>,
+}
+
+impl Status {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        // The state is whole after every change, so a panic elsewhere leaves nothing half done.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A pass of `pipeline` succeeded.
+    pub fn succeeded(&self, pipeline: &str, at: Timestamp) {
+        let status = PipelineStatus { last_success: Some(at.to_string()), error: None };
+        self.change(|state| drop(state.pipelines.insert(pipeline.into(), status)));
+    }
+
+    /// A pass of `pipeline` failed.
+    pub fn failed(&self, pipeline: &str, error: String) {
+        self.change(|state| state.pipelines.entry(pipeline.into()).or_default().error = Some(error));
+    }
+
+    /// The configuration was read: these pipelines run, and this is wrong.
+    pub fn configured<'a>(&self, pipelines: impl Iterator<Item = &'a str>, errors: Vec<String>) {
+        self.change(|state| {
+            let mut known = std::mem::take(&mut state.pipelines);
+            state.pipelines =
+                pipelines.map(|name| (name.to_string(), known.remove(name).unwrap_or_default())).collect();
+            state.config_errors = errors;
+        });
+    }
+
+    /// How it goes now.
+    pub fn health(&self) -> Health {
+        let mut state = State::default();
+        self.change(|current| state = current.clone());
+        let is_well = state.config_errors.is_empty() && state.pipelines.values().all(|one| one.error.is_none());
+        Health {
+            status: if is_well { "ok" } else { "degraded" },
+            config_errors: state.config_errors,
+            pipelines: state.pipelines,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_says_what_is_wrong_until_it_is_mended() {
+        let status = Status::default();
+        status.configured(["a", "b"].into_iter(), vec![]);
+        assert_eq!(status.health().status, "ok");
+        status.failed("a", "no connection".into());
+        assert_eq!(status.health().status, "degraded");
+        assert_eq!(status.health().pipelines["a"].error.as_deref(), Some("no connection"));
+        status.succeeded("a", Timestamp::from_seconds(0));
+        assert_eq!(status.health().status, "ok");
+        status.configured(["b"].into_iter(), vec!["a.yaml: wrong".into()]);
+        assert_eq!(status.health().status, "degraded");
+        assert_eq!(status.health().pipelines.len(), 1);
+    }
+}

@@ -1,0 +1,212 @@
+//! One pipeline at work: sleeps until a pass is due, runs it, and says how it went.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use engine::schedule::spread;
+use engine::{PassError, Report, Schedule, Watch};
+use tokio::sync::{Semaphore, watch};
+use tsdb::Timestamp;
+
+use super::status::Status;
+use crate::metrics::Metrics;
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where the figures go.
+    pub metrics: Arc<Metrics>,
+    /// Where people can see how it goes.
+    pub status: Arc<Status>,
+    /// How many passes may run at a time.
+    pub passes: Arc<Semaphore>,
+    /// How far back missed scores are made up for.
+    pub catch_up: Duration,
+}
+
+/// Now.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Anomaly,
+    Forecast,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Anomaly => "anomaly",
+            Self::Forecast => "forecast",
+        }
+    }
+}
+
+/// A schedule and the last of its times that was attended to.
+struct Ticks {
+    schedule: Schedule,
+    last: Timestamp,
+}
+
+impl Ticks {
+    /// The newest time that is due at `now`, and how many before it were never attended to.
+    fn due(&mut self, now: Timestamp) -> Option<(Timestamp, u64)> {
+        let tick = self.schedule.last_until(now);
+        if tick <= self.last {
+            return None;
+        }
+        let mut missed = 0;
+        let mut time = self.schedule.next_after(self.last);
+        while time < tick && missed < 1_000_000 {
+            missed += 1;
+            time = self.schedule.next_after(time);
+        }
+        self.last = tick;
+        Some((tick, missed))
+    }
+}
+
+/// Runs `watch` until `stop` says so. A pass that has begun is finished first.
+pub async fn work(mut watch: Watch, shared: Shared, settles_after: Duration, mut stop: watch::Receiver<bool>) {
+    let started = now();
+    let mut worker = Worker::new(&watch, shared, started);
+    tokio::select! {
+        () = worker.take_up(&mut watch, settles_after) => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(worker.until_next()) => {}
+        }
+        worker.run_due(&mut watch).await;
+    }
+}
+
+struct Worker {
+    shared: Shared,
+    name: String,
+    spread: Duration,
+    anomaly: Option<Ticks>,
+    forecast: Ticks,
+}
+
+impl Worker {
+    fn new(watch: &Watch, shared: Shared, started: Timestamp) -> Self {
+        let pipeline = watch.pipeline();
+        let ticks = |schedule: &Schedule| Ticks { schedule: schedule.clone(), last: schedule.last_until(started) };
+        let shortest = pipeline.forecast_schedule.largest_gap().min(pipeline.anomaly_schedule.largest_gap());
+        Self {
+            shared,
+            spread: spread(&pipeline.name, shortest),
+            anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
+            forecast: ticks(&pipeline.forecast_schedule),
+            name: pipeline.name.clone(),
+        }
+    }
+
+    /// Finds out how far an earlier run came, trying again until the store answers.
+    async fn take_up(&mut self, watch: &mut Watch, settles_after: Duration) {
+        if !watch.pipeline().mode.scores() {
+            return;
+        }
+        let started = now();
+        // What an earlier run wrote in its last moments can't be seen before it has settled.
+        tokio::time::sleep(settles_after).await;
+        let mut wait = Duration::from_secs(1);
+        loop {
+            match watch.resume(started - self.shared.catch_up, now()).await {
+                Ok(()) => break,
+                Err(error) => self.failed(Stage::Anomaly, &error),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(60));
+        }
+        match watch.judged_until() {
+            Some(time) => {
+                tracing::info!(pipeline = self.name, from = %time, "takes up where an earlier run ended");
+                // What was missed is due at once.
+                self.anomaly.iter_mut().for_each(|ticks| ticks.last = time.min(ticks.last - Duration::from_millis(1)));
+            }
+            None => watch.begin_after(started - watch.pipeline().data_delay),
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let ticks = self.anomaly.iter().chain([&self.forecast]);
+        let next = ticks.map(|ticks| ticks.schedule.next_after(ticks.last) + self.spread).min();
+        let millis = next.map_or(i64::MAX, |next| next.millis().saturating_sub(now().millis()));
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+
+    /// Runs what is due. Judging comes first, since a point is judged by a forecast that did not see it.
+    async fn run_due(&mut self, watch: &mut Watch) {
+        let at = now() - self.spread;
+        if let Some((tick, missed)) = self.anomaly.as_mut().and_then(|ticks| ticks.due(at)) {
+            self.run(watch, Stage::Anomaly, tick, missed).await;
+        }
+        if let Some((tick, missed)) = self.forecast.due(at) {
+            self.run(watch, Stage::Forecast, tick, missed).await;
+        }
+    }
+
+    async fn run(&self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
+        let Ok(_permit) = self.shared.passes.acquire().await else { return };
+        let metrics = &self.shared.metrics;
+        if missed > 0 {
+            metrics.skipped(&self.name, stage.name(), missed);
+        }
+        let start = Instant::now();
+        let outcome = match stage {
+            Stage::Anomaly => watch.judge(tick).await,
+            Stage::Forecast => watch.forecast(tick).await,
+        };
+        let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
+        metrics.pass(&self.name, stage.name(), took, word);
+        match outcome {
+            Ok(report) => self.succeeded(stage, tick, took, &report),
+            Err(error) => self.failed(stage, &error),
+        }
+    }
+
+    fn succeeded(&self, stage: Stage, tick: Timestamp, took: Duration, report: &Report) {
+        let (pipeline, stage) = (self.name.as_str(), stage.name());
+        for warning in &report.warnings {
+            tracing::warn!(pipeline, stage, warning, "the store warns");
+        }
+        for rejected in &report.rejected {
+            let (reason, samples, message) = (rejected.reason, rejected.samples, &rejected.message);
+            tracing::warn!(pipeline, stage, reason, samples, message, "the store refused samples");
+        }
+        let Report { series, scored, anomalous, written, .. } = *report;
+        let took_seconds = took.as_secs_f64();
+        tracing::info!(pipeline, stage, %tick, series, scored, anomalous, written, took_seconds, "pass");
+        self.shared.metrics.succeeded(pipeline, stage, now(), tick, report);
+        self.shared.status.succeeded(pipeline, now());
+    }
+
+    fn failed(&self, stage: Stage, error: &PassError) {
+        tracing::error!(pipeline = self.name, stage = stage.name(), failed = error.stage(), "{error}");
+        self.shared.status.failed(&self.name, error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_newest_time_is_due_and_the_missed_ones_are_counted() {
+        let at = Timestamp::from_seconds;
+        let mut ticks = Ticks { schedule: Schedule::Every(Duration::from_secs(60)), last: at(120) };
+        assert_eq!(ticks.due(at(179)), None);
+        assert_eq!(ticks.due(at(180)), Some((at(180), 0)));
+        assert_eq!(ticks.due(at(180)), None);
+        assert_eq!(ticks.due(at(433)), Some((at(420), 3)));
+        assert_eq!(ticks.due(at(100)), None, "a clock that goes back makes nothing due");
+    }
+}

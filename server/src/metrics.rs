@@ -1,0 +1,359 @@
+//! The service's own metrics, and ports that count and time what goes through them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use engine::Report;
+use models::{Forecast, ForecastError, Forecaster, Request};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tsdb::{Answer, Frame, Limits, RangeQuery, Read, ReadError, Timestamp, Write, WriteError, Written};
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Seconds, from a fast query to a time-out.
+const DURATIONS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PipelineLabels {
+    pipeline: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StoreLabels {
+    pipeline: String,
+    datasource: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ModelLabels {
+    pipeline: String,
+    model: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    pipeline: String,
+    kind: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    pipeline: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StageLabels {
+    pipeline: String,
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PassLabels {
+    pipeline: String,
+    stage: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+fn histogram() -> Histogram {
+    Histogram::new(DURATIONS)
+}
+
+fn histograms<L: Clone + std::hash::Hash + Eq>() -> Histograms<L> {
+    Family::new_with_constructor(histogram)
+}
+
+/// Every metric of the service, named as `docs/metrics.md` lists them.
+pub struct Metrics {
+    registry: Registry,
+    read_duration: Histograms<StoreLabels>,
+    read_bytes: Family<StoreLabels, Counter>,
+    read_series: Family<StoreLabels, Gauge>,
+    read_samples: Family<StoreLabels, Counter>,
+    read_errors: Family<KindLabels, Counter>,
+    forecast_duration: Histograms<ModelLabels>,
+    forecast_series: Family<ModelLabels, Counter>,
+    forecast_errors: Family<ModelLabels, Counter>,
+    write_duration: Histograms<StoreLabels>,
+    write_samples: Family<StoreLabels, Counter>,
+    write_retries: Family<StoreLabels, Counter>,
+    write_errors: Family<StoreLabels, Counter>,
+    write_rejected: Family<ReasonLabels, Counter>,
+    scored_points: Family<PipelineLabels, Counter>,
+    anomalous_points: Family<PipelineLabels, Counter>,
+    covered_points: Family<PipelineLabels, Counter>,
+    coverage: Family<PipelineLabels, FloatGauge>,
+    series_tracked: Family<PipelineLabels, Gauge>,
+    pass_duration: Histograms<StageLabels>,
+    pass_lag: Family<StageLabels, FloatGauge>,
+    passes: Family<PassLabels, Counter>,
+    passes_skipped: Family<StageLabels, Counter>,
+    last_success: Family<StageLabels, FloatGauge>,
+    reloads: Family<OutcomeLabels, Counter>,
+    pipelines: Gauge,
+}
+
+/// Registers the fields of [`Metrics`] under their names.
+macro_rules! register {
+    ($metrics:ident, $($field:ident: $name:literal, $help:literal;)*) => {
+        $($metrics.registry.register($name, $help, $metrics.$field.clone());)*
+    };
+}
+
+impl Metrics {
+    /// All metrics at zero, for a process that started at `start`.
+    pub fn new(start: Timestamp) -> Arc<Self> {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("openanomaly"),
+            read_duration: histograms(),
+            read_bytes: Family::default(),
+            read_series: Family::default(),
+            read_samples: Family::default(),
+            read_errors: Family::default(),
+            forecast_duration: histograms(),
+            forecast_series: Family::default(),
+            forecast_errors: Family::default(),
+            write_duration: histograms(),
+            write_samples: Family::default(),
+            write_retries: Family::default(),
+            write_errors: Family::default(),
+            write_rejected: Family::default(),
+            scored_points: Family::default(),
+            anomalous_points: Family::default(),
+            covered_points: Family::default(),
+            coverage: Family::default(),
+            series_tracked: Family::default(),
+            pass_duration: histograms(),
+            pass_lag: Family::default(),
+            passes: Family::default(),
+            passes_skipped: Family::default(),
+            last_success: Family::default(),
+            reloads: Family::default(),
+            pipelines: Gauge::default(),
+        };
+        metrics.register();
+        metrics.register_process(start);
+        Arc::new(metrics)
+    }
+
+    fn register(&mut self) {
+        register!(self,
+            read_duration: "read_duration_seconds", "Time that reads took";
+            read_bytes: "read_bytes", "Bytes read, after decompression";
+            read_series: "read_series", "Series in the last read";
+            read_samples: "read_samples", "Samples read, gaps not counted";
+            read_errors: "read_errors", "Reads that failed, by kind";
+            forecast_duration: "forecast_duration_seconds", "Time that forecasts took, a batch each";
+            forecast_series: "forecast_series", "Series forecast";
+            forecast_errors: "forecast_errors", "Forecasts that failed, a batch each";
+            write_duration: "write_duration_seconds", "Time that writes took, retries included";
+            write_samples: "write_samples", "Samples that the store took";
+            write_retries: "write_retries", "Write requests that were repeated";
+            write_errors: "write_errors", "Writes that failed after all retries";
+            write_rejected: "write_rejected", "Samples that the store refused, by reason";
+            scored_points: "scored_points", "Points that got a score";
+            anomalous_points: "anomalous_points", "Points whose score is above 1";
+            covered_points: "covered_points", "Points that lay inside their band";
+            coverage: "band_coverage_ratio", "Part of all scored points that lay inside their band";
+            series_tracked: "series_tracked", "Series whose history is kept";
+            pass_duration: "pass_duration_seconds", "Time that passes took";
+            pass_lag: "pass_lag_seconds", "How long after its schedule the last pass ended";
+            passes: "passes", "Passes by outcome";
+            passes_skipped: "passes_skipped", "Passes that were due while an earlier one still ran, or the service stood";
+            last_success: "schedule_last_success_timestamp_seconds", "When the last pass succeeded";
+            reloads: "config_reloads", "Reloads of the configuration by outcome";
+            pipelines: "pipelines", "Pipelines that run";
+        );
+    }
+
+    fn register_process(&mut self, start: Timestamp) {
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        self.registry.register("build", "The program's version", build);
+        let started = FloatGauge::default();
+        started.set(start.seconds());
+        self.registry.register("process_start_time_seconds", "When the process started", started);
+    }
+
+    /// The text that `/metrics` answers.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string can't fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+
+    /// Counts what a pass did.
+    pub fn pass(&self, pipeline: &str, stage: &'static str, took: Duration, outcome: &'static str) {
+        let labels = StageLabels { pipeline: pipeline.into(), stage };
+        self.pass_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        self.passes.get_or_create(&PassLabels { pipeline: pipeline.into(), stage, outcome }).inc();
+    }
+
+    /// Notes a pass that succeeded: `at` is now, `due` when it should have begun.
+    pub fn succeeded(&self, pipeline: &str, stage: &'static str, at: Timestamp, due: Timestamp, report: &Report) {
+        let labels = StageLabels { pipeline: pipeline.into(), stage };
+        self.last_success.get_or_create(&labels).set(at.seconds());
+        self.pass_lag.get_or_create(&labels).set(at.seconds() - due.seconds());
+        let labels = PipelineLabels { pipeline: pipeline.into() };
+        self.series_tracked.get_or_create(&labels).set(report.series as i64);
+        let scored = self.scored_points.get_or_create(&labels).inc_by(report.scored as u64) + report.scored as u64;
+        let covered = self.covered_points.get_or_create(&labels).inc_by(report.inside as u64) + report.inside as u64;
+        self.anomalous_points.get_or_create(&labels).inc_by(report.anomalous as u64);
+        if scored > 0 {
+            self.coverage.get_or_create(&labels).set(covered as f64 / scored as f64);
+        }
+        for rejected in &report.rejected {
+            let labels = ReasonLabels { pipeline: pipeline.into(), reason: rejected.reason.into() };
+            self.write_rejected.get_or_create(&labels).inc_by(rejected.samples);
+        }
+    }
+
+    /// Counts passes that were never run.
+    pub fn skipped(&self, pipeline: &str, stage: &'static str, count: u64) {
+        self.passes_skipped.get_or_create(&StageLabels { pipeline: pipeline.into(), stage }).inc_by(count);
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, is_good: bool) {
+        let outcome = if is_good { "success" } else { "error" };
+        self.reloads.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Says how many pipelines run.
+    pub fn running(&self, pipelines: usize) {
+        self.pipelines.set(pipelines as i64);
+    }
+}
+
+/// A port of `pipeline` to `datasource`, measured.
+pub struct MeteredStore<S> {
+    /// The port itself.
+    pub inner: S,
+    /// Where the figures go.
+    pub metrics: Arc<Metrics>,
+    /// Whose port it is.
+    pub pipeline: String,
+    /// To what.
+    pub datasource: String,
+}
+
+impl<S> MeteredStore<S> {
+    fn labels(&self) -> StoreLabels {
+        StoreLabels { pipeline: self.pipeline.clone(), datasource: self.datasource.clone() }
+    }
+}
+
+#[async_trait]
+impl Read for MeteredStore<Arc<dyn Read>> {
+    async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError> {
+        let (metrics, labels, start) = (&self.metrics, self.labels(), Instant::now());
+        let answer = self.inner.read(query, limits).await;
+        metrics.read_duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
+        match &answer {
+            Ok(answer) => {
+                metrics.read_bytes.get_or_create(&labels).inc_by(answer.bytes);
+                metrics.read_series.get_or_create(&labels).set(answer.frame.series().len() as i64);
+                metrics.read_samples.get_or_create(&labels).inc_by(answer.frame.samples() as u64);
+            }
+            Err(error) => {
+                let labels = KindLabels { pipeline: self.pipeline.clone(), kind: error.fault.kind().into() };
+                metrics.read_errors.get_or_create(&labels).inc();
+            }
+        }
+        answer
+    }
+
+    async fn settles_after(&self) -> Duration {
+        self.inner.settles_after().await
+    }
+}
+
+#[async_trait]
+impl Write for MeteredStore<Arc<dyn Write>> {
+    async fn write(&self, frames: &[Frame]) -> Result<Written, WriteError> {
+        let (metrics, labels, start) = (&self.metrics, self.labels(), Instant::now());
+        let written = self.inner.write(frames).await;
+        metrics.write_duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
+        match &written {
+            Ok(written) => {
+                metrics.write_samples.get_or_create(&labels).inc_by(written.samples);
+                metrics.write_retries.get_or_create(&labels).inc_by(written.retries);
+            }
+            Err(_) => drop(metrics.write_errors.get_or_create(&labels).inc()),
+        }
+        written
+    }
+
+    async fn takes_ahead(&self) -> Duration {
+        self.inner.takes_ahead().await
+    }
+}
+
+/// A pipeline's model, measured.
+pub struct MeteredModel {
+    /// The model itself.
+    pub inner: Arc<dyn Forecaster>,
+    /// Where the figures go.
+    pub metrics: Arc<Metrics>,
+    /// Whose model it is.
+    pub pipeline: String,
+    /// Its id.
+    pub model: String,
+}
+
+impl Forecaster for MeteredModel {
+    fn forecast(&self, request: &Request<'_>) -> Result<Forecast, ForecastError> {
+        let (metrics, start) = (&self.metrics, Instant::now());
+        let labels = ModelLabels { pipeline: self.pipeline.clone(), model: self.model.clone() };
+        let forecast = self.inner.forecast(request);
+        metrics.forecast_duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
+        match &forecast {
+            Ok(forecast) => drop(metrics.forecast_series.get_or_create(&labels).inc_by(forecast.series() as u64)),
+            Err(_) => drop(metrics.forecast_errors.get_or_create(&labels).inc()),
+        }
+        forecast
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pass_did_can_be_read() {
+        let metrics = Metrics::new(Timestamp::from_seconds(5));
+        let report = Report { series: 3, scored: 10, anomalous: 2, inside: 7, ..Report::default() };
+        metrics.pass("cpu", "anomaly", Duration::from_millis(20), "success");
+        metrics.succeeded("cpu", "anomaly", Timestamp::from_seconds(62), Timestamp::from_seconds(60), &report);
+        metrics.reloaded(true);
+        let text = metrics.render();
+        for line in [
+            "openanomaly_passes_total{pipeline=\"cpu\",stage=\"anomaly\",outcome=\"success\"} 1",
+            "openanomaly_scored_points_total{pipeline=\"cpu\"} 10",
+            "openanomaly_anomalous_points_total{pipeline=\"cpu\"} 2",
+            "openanomaly_band_coverage_ratio{pipeline=\"cpu\"} 0.7",
+            "openanomaly_pass_lag_seconds{pipeline=\"cpu\",stage=\"anomaly\"} 2.0",
+            "openanomaly_process_start_time_seconds 5.0",
+            "openanomaly_config_reloads_total{outcome=\"success\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

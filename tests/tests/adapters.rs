@@ -1,0 +1,180 @@
+//! Every store that is read and written answers the same suite. A new one is one more test at the end.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tests::{Prometheus, Setup, VictoriaMetrics};
+use tsdb::prometheus::remote_write::Options;
+use tsdb::prometheus::{Connection, QueryRange, RemoteWrite};
+use tsdb::{Bound, Frame, Labels, Limits, RangeQuery, Read, ReadFault, Step, Timestamp, Write};
+
+/// A store, and what is particular to it.
+struct Adapter<'a> {
+    read: &'a dyn Read,
+    write: &'a dyn Write,
+    /// The query for the samples of a metric as they were written: carried over no gap.
+    exact: fn(&str) -> String,
+    /// By what part of itself a value may come back changed.
+    tolerance: f64,
+}
+
+/// Writes frames and reads them back, makes mistakes and reads the errors; `visible` waits until what was written
+/// can be read.
+async fn suite(adapter: &Adapter<'_>, visible: impl AsyncFn()) {
+    let now = Timestamp::from_millis(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let start = (now - minutes(25).duration()).floor(minutes(1));
+    let whole = [odd_labels(start), odd_values(start), many_points(start)];
+    for frame in &whole {
+        write(adapter, frame).await;
+    }
+    let (early, late) = coming_and_going(start);
+    write(adapter, &early).await;
+    write(adapter, &late).await;
+    visible().await;
+    for frame in &whole {
+        check_same(adapter, frame).await;
+    }
+    check_came_and_went(adapter, &early, &late).await;
+    check_nothing(adapter, start).await;
+    check_refusals(adapter, &whole[0]).await;
+}
+
+fn minutes(count: i64) -> Step {
+    Step::from_millis(count * 60_000).unwrap()
+}
+
+fn frame(start: Timestamp, step: Step, rows: Vec<(Labels, Vec<f64>)>) -> Frame {
+    let points = rows[0].1.len();
+    let (series, values): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    Frame::new(series, start, step, points, values.concat()).unwrap()
+}
+
+fn odd_labels(start: Timestamp) -> Frame {
+    let metric = Labels::metric("suite:labels");
+    let series = vec![
+        metric.clone(),
+        metric.with("unicode", "π ≠ 💥 été"),
+        metric.with("quotes", r#"a "b" \c\ 'd'"#).with("lines", "a\nb\tc\r\n"),
+        metric.with("braces", "{}[](),=~!"),
+        metric.with("space", " "),
+        metric.with("long", &"x".repeat(1000)),
+        metric.with("_under", "1").with("UPPER", "2").with("n0", "3"),
+    ];
+    frame(start, minutes(1), series.into_iter().zip((0..).map(|at| vec![f64::from(at), 0.5])).collect())
+}
+
+fn odd_values(start: Timestamp) -> Frame {
+    let gap = f64::NAN;
+    let rows = [
+        ("gaps", [gap, 1.0, gap, gap, 2.0, gap]),
+        ("negative", [-1.0, -0.5, 0.0, 0.5, -1e6, 3.0]),
+        ("tiny", [1e-300, 2e-300, gap, -1e-300, 5e-300, 1e-300]),
+        ("huge", [1e300, -2e300, 1.7e300, gap, 1e300, 1e300]),
+        ("fine", [0.1, 1.0 / 3.0, 0.123_456_789_012_345, 99.999_999, 1.000_000_1, 0.2]),
+        ("zero", [0.0; 6]),
+    ];
+    let metric = Labels::metric("suite_values");
+    frame(start, minutes(1), rows.map(|(kind, values)| (metric.with("kind", kind), values.to_vec())).to_vec())
+}
+
+/// More points than Prometheus answers in one request.
+fn many_points(start: Timestamp) -> Frame {
+    let values = (0..12_000).map(|at| if at % 1000 == 7 { f64::NAN } else { f64::from(at) }).collect();
+    frame(start, Step::from_millis(100).unwrap(), vec![(Labels::metric("suite_points"), values)])
+}
+
+fn coming_and_going(start: Timestamp) -> (Frame, Frame) {
+    let metric = Labels::metric("suite_changes");
+    let [stays, goes, comes] = ["stays", "goes", "comes"].map(|name| metric.with("which", name));
+    let early = vec![(stays.clone(), vec![1.0, 2.0]), (goes, vec![3.0, 4.0])];
+    let late = vec![(stays, vec![5.0, 6.0]), (comes, vec![7.0, 8.0])];
+    (frame(start, minutes(1), early), frame(start + minutes(2), minutes(1), late))
+}
+
+async fn write(adapter: &Adapter<'_>, frame: &Frame) {
+    let written = adapter.write.write(std::slice::from_ref(frame)).await.unwrap();
+    assert_eq!((written.samples as usize, written.rejected), (frame.samples(), vec![]));
+}
+
+async fn read(adapter: &Adapter<'_>, metric: &str, like: &Frame, points: usize) -> Frame {
+    let end = like.time(points - 1);
+    let query = RangeQuery::new((adapter.exact)(metric), like.start(), end, like.step()).unwrap();
+    let answer = adapter.read.read(&query, &Limits::default()).await.unwrap();
+    assert_eq!((answer.frame.start(), answer.frame.points()), (like.start(), points));
+    answer.frame
+}
+
+fn row<'a>(frame: &'a Frame, labels: &Labels) -> &'a [f64] {
+    let found = frame.rows().find(|(known, _)| *known == labels);
+    found.unwrap_or_else(|| panic!("{labels} is not among {:?}", frame.series())).1
+}
+
+fn is_near(a: f64, b: f64, tolerance: f64) -> bool {
+    (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * b.abs()
+}
+
+async fn check_same(adapter: &Adapter<'_>, frame: &Frame) {
+    let came = read(adapter, frame.series()[0].name(), frame, frame.points()).await;
+    assert_eq!(came.series().len(), frame.series().len(), "{:?}", came.series());
+    for (labels, values) in frame.rows() {
+        for (at, (&a, &b)) in row(&came, labels).iter().zip(values).enumerate() {
+            assert!(is_near(a, b, adapter.tolerance), "{labels} at {at}: {a:e} instead of {b:e}");
+        }
+    }
+}
+
+async fn check_came_and_went(adapter: &Adapter<'_>, early: &Frame, late: &Frame) {
+    let came = read(adapter, "suite_changes", early, 4).await;
+    assert_eq!(came.series().len(), 3);
+    for frame in [early, late] {
+        let from = came.index(frame.start()).unwrap();
+        for (labels, values) in frame.rows() {
+            assert_eq!(row(&came, labels)[from..from + 2], *values, "{labels}");
+        }
+    }
+    assert!(row(&came, &early.series()[1])[2..].iter().all(|value| value.is_nan()));
+    assert!(row(&came, &late.series()[1])[..2].iter().all(|value| value.is_nan()));
+}
+
+async fn check_nothing(adapter: &Adapter<'_>, start: Timestamp) {
+    for query in [(adapter.exact)("suite_that_nobody_wrote"), (adapter.exact)("suite:labels")] {
+        let early = start - minutes(600);
+        let query = RangeQuery::new(query, early, early + minutes(10), minutes(1)).unwrap();
+        let answer = adapter.read.read(&query, &Limits::default()).await.unwrap();
+        assert!(answer.frame.is_empty() && answer.frame.points() == 11, "{query:?}");
+    }
+}
+
+async fn check_refusals(adapter: &Adapter<'_>, frame: &Frame) {
+    let range = |query: &str| RangeQuery::new(query, frame.start(), frame.end(), frame.step()).unwrap();
+    let bad = adapter.read.read(&range("suite{"), &Limits::default()).await.unwrap_err();
+    assert!(matches!(bad.fault, ReadFault::Query { .. }) && !bad.is_retryable(), "{bad}");
+    let query = range(&(adapter.exact)("suite:labels"));
+    for (limits, bound) in [
+        (Limits { series: 3, ..Limits::default() }, Bound::Series),
+        (Limits { samples: 5, ..Limits::default() }, Bound::Samples),
+    ] {
+        let many = adapter.read.read(&query, &limits).await.unwrap_err();
+        assert!(matches!(many.fault, ReadFault::TooLarge { bound: b, .. } if b == bound), "{many}");
+    }
+}
+
+/// The suite over a server that speaks Prometheus' protocols.
+async fn suite_over_http(connection: &Connection, tolerance: f64, visible: impl AsyncFn()) {
+    let read = QueryRange::new(connection, 1).unwrap();
+    let write = RemoteWrite::new(connection, Options::default()).unwrap();
+    let exact = |metric: &str| format!("last_over_time({metric}[1ms])");
+    suite(&Adapter { read: &read, write: &write, exact, tolerance }, visible).await;
+}
+
+#[tokio::test]
+async fn victoria_metrics() {
+    let server = VictoriaMetrics::start().await;
+    // It keeps a series' values as whole numbers of one power of ten.
+    suite_over_http(&server.connection(), 1e-12, async || server.flush().await).await;
+}
+
+#[tokio::test]
+async fn prometheus() {
+    let server = Prometheus::start(&Setup::default()).await;
+    suite_over_http(&server.connection(), 0.0, async || ()).await;
+}
