@@ -127,10 +127,13 @@ impl RemoteWrite {
         if let Some((ahead, message)) = &*self.too_far.lock().expect("no holder panics") {
             known.too_far = Some((now() + *ahead, message.clone()));
         }
-        let mut kept = Vec::with_capacity(series.len());
+        let (mut kept, mut valid) = (Vec::with_capacity(series.len()), None);
         for series in series {
-            match invalid_label(series.labels) {
-                None => kept.extend(known.trim(series, tally)),
+            match invalid_label(series.labels, valid) {
+                None => {
+                    valid = Some(series.labels);
+                    kept.extend(known.trim(series, tally));
+                }
                 Some(message) => tally.reject("invalid_label", series.points.samples() as u64, &message),
             }
         }

@@ -131,6 +131,12 @@ async fn trouble_on_the_line_is_survived() {
     assert!(matches!(refused, Err(WriteError::Unreachable { attempts: 5, .. })), "{refused:?}");
     let nowhere = writer("http://no-such-host.invalid", Options::default()).write(&[frame(&[("up", &[1.0])])]).await;
     assert!(matches!(nowhere, Err(WriteError::Unreachable { attempts: 5, .. })), "{nowhere:?}");
+    let receiver = Receiver::answering([]).await;
+    let mut connection = connection(&receiver.url.replace("http:", "https:"));
+    connection.tls.insecure_skip_verify = true;
+    let no_tls = RemoteWrite::new(&connection, Options::default()).unwrap().write(&[frame(&[("up", &[1.0])])]).await;
+    assert!(matches!(no_tls, Err(WriteError::Unreachable { attempts: 5, .. })), "{no_tls:?}");
+    assert_eq!(receiver.seen().len(), 0);
 }
 
 #[tokio::test]
