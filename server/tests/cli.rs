@@ -178,7 +178,7 @@ fn detect_and_predict_read_from_a_server() {
     let url = format!("http://{}", store.address);
     let range = ["--from", "2026-01-10T12:00:00Z", "--to", "2026-01-11T12:00:00Z", "--header", "X-Test: 1"];
     let found = run(&[&["detect", &url, "--query", "cpu{host=\"web\"}", "--output", "json"], &range[..]].concat());
-    let found: serde_json::Value = serde_json::from_str(&stdout(&found)).expect(&stderr(&found));
+    let found: serde_json::Value = serde_json::from_str(&stdout(&found)).unwrap();
     assert_eq!(found["incidents"][0]["start_ms"], 1_768_089_600_000_i64);
     assert_eq!(found["incidents"][0]["labels"]["host"], "web");
     assert_eq!(found["timestamps_ms"].as_array().unwrap().len(), 289);
