@@ -82,7 +82,7 @@ mod tests {
         let day = |hour: usize| (hour % 24) as f64;
         let context: Vec<f64> = (0..24 * 10).map(day).collect();
         let end_ms = 10 * 24 * HOUR_MS - HOUR_MS;
-        for model in ["zscore"] {
+        for model in ["zscore", "mad", "quantile"] {
             let mut request = request(&[&context]);
             request.step_ms = HOUR_MS;
             request.end_ms = end_ms;

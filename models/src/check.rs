@@ -250,3 +250,48 @@ fn mstl() {
     check_accuracy("mstl", r#"{"season": 24}"#, 24, daily, 0.8);
     check_accuracy("mstl", r#"{"season": "none"}"#, 1, noise, 0.75);
 }
+
+#[test]
+fn holt_winters() {
+    check("holt_winters", "{}");
+    check("holt_winters", r#"{"season": 24}"#);
+    check("holt_winters", r#"{"season": 7, "trend": false}"#);
+    check_accuracy("holt_winters", r#"{"season": 24}"#, 24, daily, 0.8);
+    check_accuracy("holt_winters", r#"{"season": "none"}"#, 1, noise, 0.75);
+}
+
+#[test]
+fn seasonal_std() {
+    check("std", "{}");
+    check("std", r#"{"period": 24}"#);
+    check_accuracy("std", r#"{"period": 24}"#, 24, daily, 0.8);
+    check_accuracy("std", r#"{"period": "none"}"#, 1, noise, 0.8);
+}
+
+#[test]
+fn ets() {
+    check("ets", "{}");
+    check("ets", r#"{"season": "none", "spec": "ANN"}"#);
+    check_accuracy("ets", r#"{"season": "none"}"#, 1, noise, 0.8);
+}
+
+#[test]
+fn mad() {
+    check("mad", "{}");
+    check("mad", r#"{"seasonal_interval": "2h", "min_subseason": "10m"}"#);
+    check_accuracy("mad", "{}", 1, noise, 0.75);
+}
+
+#[test]
+fn quantile() {
+    check("quantile", "{}");
+    check("quantile", r#"{"seasonal_interval": 24, "min_subseason": 2}"#);
+    check_accuracy("quantile", "{}", 1, noise, 0.75);
+}
+
+#[test]
+fn rolling_quantile() {
+    check("rolling_quantile", "{}");
+    check("rolling_quantile", r#"{"window": 12}"#);
+    check_accuracy("rolling_quantile", "{}", 1, noise, 0.75);
+}

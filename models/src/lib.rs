@@ -4,15 +4,21 @@
 //! Only this crate knows tensors and algorithms.
 
 mod buckets;
+mod ets;
 pub mod forecast;
 pub mod forecaster;
+mod holt_winters;
+mod mad;
 mod mstl;
 mod prepare;
+mod quantile;
 pub mod registry;
 mod residuals;
+mod rolling_quantile;
 mod rough;
 mod season;
 mod seasonal_naive;
+mod seasonal_std;
 mod smoothing;
 mod stl;
 mod univariate;

@@ -7,10 +7,20 @@ use serde_json::{Map, Value};
 
 use crate::forecaster::Forecaster;
 use crate::univariate::{PerSeries, Univariate};
-use crate::{mstl, seasonal_naive, zscore};
+use crate::{ets, holt_winters, mad, mstl, quantile, rolling_quantile, seasonal_naive, seasonal_std, zscore};
 
 /// All models, the ones to try first at the top.
-pub const MODELS: &[Entry] = &[mstl::ENTRY, seasonal_naive::ENTRY, zscore::ENTRY];
+pub const MODELS: &[Entry] = &[
+    mstl::ENTRY,
+    holt_winters::ENTRY,
+    seasonal_naive::ENTRY,
+    seasonal_std::ENTRY,
+    quantile::ENTRY,
+    mad::ENTRY,
+    zscore::ENTRY,
+    rolling_quantile::ENTRY,
+    ets::ENTRY,
+];
 
 /// The id of the model that is used where none is named.
 pub const DEFAULT: &str = "mstl";

@@ -1,12 +1,13 @@
 //! How long a season is: as given, or found in the data.
 
+mod detect;
+
 use jiff::{Span, SpanRelativeTo, Unit};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::prepare::Series;
-
-const DAY_MS: i64 = 86_400_000;
+use crate::season::detect::detect;
 
 /// A length of time, or a number of points: `"1d"`, `"90m"`, `"P1D"` or `288`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -89,7 +90,7 @@ impl Season {
     /// Season lengths in points, rising: at least 2 points each and at least two seasons in `series`.
     pub(crate) fn lengths(&self, series: &Series) -> Vec<usize> {
         let mut lengths = match self {
-            Self::Auto => found(series),
+            Self::Auto => detect(series),
             Self::Given(lengths) => lengths.iter().map(|length| length.points(series.step_ms)).collect(),
         };
         lengths.retain(|length| (2..=series.len() / 2).contains(length));
@@ -106,7 +107,48 @@ impl Season {
     }
 }
 
-fn found(series: &Series) -> Vec<usize> {
-    let day = Length::Millis(DAY_MS).points(series.step_ms);
-    if series.len() >= 2 * day { vec![day] } else { vec![] }
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const STEP_MS: i64 = 300_000;
+
+    #[test]
+    fn lengths_are_durations_or_points() {
+        for (value, points) in [
+            (json!(288), 288),
+            (json!("1d"), 288),
+            (json!("P1D"), 288),
+            (json!("1w"), 2016),
+            (json!("90m"), 18),
+            (json!("1h 30m"), 18),
+            (json!("7m"), 1),
+            (json!("8m"), 2),
+            (json!("1ms"), 1),
+        ] {
+            assert_eq!(Length::try_from(value.clone()).unwrap().points(STEP_MS), points, "{value}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_no_lengths() {
+        for value in [json!(0), json!(-1), json!(1.5), json!(""), json!("0s"), json!("-1d"), json!("day"), json!({})] {
+            assert!(Length::try_from(value.clone()).is_err(), "{value}");
+        }
+        for value in [json!(null), json!(true), json!("automatic"), json!([["1d"]])] {
+            assert!(Season::try_from(value.clone()).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn given_seasons_must_fit_twice() {
+        let series = Series::new(&[1.0; 100], 0, std::time::Duration::from_secs(300)).unwrap();
+        let given = |value| Season::try_from(value).unwrap();
+        assert_eq!(given(json!([24, 50, 51, 24, 1])).lengths(&series), [24, 50]);
+        assert_eq!(given(json!([24, 50])).length(&series), Some(24));
+        assert_eq!(given(json!("1d")).lengths(&series), [0; 0]);
+        assert_eq!(given(json!("none")).length(&series), None);
+    }
 }

@@ -1,0 +1,85 @@
+//! Exponential smoothing with the best of its forms, by `augurs`.
+
+use augurs::ets::{AutoETS, AutoSpec};
+use augurs::{Fit, Predict};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::prepare::Series;
+use crate::registry::{Built, Entry, Parameter, per_series};
+use crate::residuals::{Residuals, normal};
+use crate::season::Season;
+use crate::seasonal_naive::SEASON;
+use crate::univariate::{Rows, Univariate};
+
+/// The longest season that is fitted: each of its points is a parameter of its own.
+const LONGEST_SEASON: usize = 24;
+/// As many of the last points are fitted, or three seasons: older ones hardly count, and each costs.
+const POINTS: usize = 200;
+/// The level at which the library is asked for its band.
+const LEVEL: f64 = 0.9;
+
+/// The model's line in the registry.
+pub(crate) const ENTRY: Entry = Entry {
+    id: "ets",
+    aliases: &["auto_ets"],
+    summary: "the best form of exponential smoothing by AICc over the last 200 points; slow",
+    parameters: &[
+        SEASON,
+        Parameter {
+            name: "spec",
+            default: "AZA",
+            meaning: "error, trend and season: each A (additive), M (multiplicative), Z (the best) or N (none; not the \
+                      error); a season of more than 24 points is left out",
+        },
+    ],
+    build,
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Ets {
+    season: Season,
+    spec: Spec,
+}
+
+impl Default for Ets {
+    fn default() -> Self {
+        Self { season: Season::Auto, spec: Spec("AZA".to_owned()) }
+    }
+}
+
+/// A form, checked by the library.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+struct Spec(String);
+
+impl TryFrom<String> for Spec {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        AutoSpec::try_from(text.as_str()).map_err(|error| error.to_string()).map(|_| Self(text))
+    }
+}
+
+fn build(parameters: &Map<String, Value>) -> Built {
+    per_series(&ENTRY, parameters, |model: Ets| model)
+}
+
+impl Univariate for Ets {
+    fn forecast(&self, series: &Series, rows: &mut Rows<'_>) -> Option<()> {
+        let period = self.season.length(series).filter(|period| *period <= LONGEST_SEASON);
+        let values = series.filled(period);
+        let recent = &values[values.len().saturating_sub(POINTS.max(3 * period.unwrap_or(1)))..];
+        let fitted = AutoETS::new(period.unwrap_or(1), self.spec.0.as_str()).ok()?.fit(recent).ok()?;
+        let inside = fitted.predict_in_sample(None).ok()?.point;
+        let missed = recent.iter().zip(&inside).map(|(value, expected)| value - expected);
+        let residuals = Residuals::new(missed.filter(|missed| missed.is_finite()).collect())?;
+        let ahead = fitted.predict(rows.horizon(), LEVEL).ok()?;
+        let upper = ahead.intervals?.upper;
+        let width = |step: usize| (upper[step] - ahead.point[step]) / normal(f64::midpoint(LEVEL, 1.0));
+        let first = width(0);
+        rows.spread(&residuals, |step| (ahead.point[step], if first > 0.0 { width(step) / first } else { 1.0 }));
+        Some(())
+    }
+}

@@ -1,0 +1,26 @@
+//! The quantiles of what was there, for all of the context or for each time of a season.
+
+use serde_json::{Map, Value};
+
+use crate::buckets::{Bucketed, PARAMETERS};
+use crate::registry::{Built, Entry, per_series};
+use crate::residuals::Residuals;
+
+/// The model's line in the registry.
+pub(crate) const ENTRY: Entry = Entry {
+    id: "quantile",
+    aliases: &["quantile_online"],
+    summary: "the quantiles of the values seen, flat or for each time of a season",
+    parameters: PARAMETERS,
+    build,
+};
+
+fn build(parameters: &Map<String, Value>) -> Built {
+    per_series(&ENTRY, parameters, |buckets| Bucketed { buckets, quantiles })
+}
+
+/// The quantiles of `values`; NaN without any.
+pub(crate) fn quantiles(values: Vec<f64>, levels: &[f64]) -> Vec<f64> {
+    let Some(distribution) = Residuals::new(values) else { return vec![f64::NAN; levels.len()] };
+    levels.iter().map(|level| distribution.quantile(*level)).collect()
+}
