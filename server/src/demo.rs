@@ -88,7 +88,8 @@ impl Plan {
 
     /// The indices of the points that are judged.
     pub fn watched(&self) -> Range<usize> {
-        let first = STEP.count(WARM_UP);
+        // The first round ends on a full hour, as forecasts do, and not a point before it.
+        let first = STEP.count(WARM_UP) + 1;
         first..first + STEP.count(self.watched)
     }
 }
