@@ -107,23 +107,24 @@ impl Watch {
     }
 
     /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
-    /// the start of its turn, which may have been written in part.
+    /// the start of its turn, which may have been written in part. Answers from where it will go on, if there are
+    /// any scores.
     ///
     /// # Errors
     /// The scores can't be read.
-    pub async fn resume(&mut self, since: Timestamp, tick: Timestamp) -> Result<(), PassError> {
+    pub async fn resume(&mut self, since: Timestamp, tick: Timestamp) -> Result<Option<Timestamp>, PassError> {
         let query = format!("max(timestamp({}))", selector(&self.pipeline, SCORE_KINDS[0]));
         let until = newest(&self.pipeline, tick);
-        let Some(query) = RangeQuery::new(query, since, until, self.pipeline.step) else { return Ok(()) };
+        let Some(query) = RangeQuery::new(query, since, until, self.pipeline.step) else { return Ok(None) };
         let answer = self.ports.written.read(&query, &Limits::default()).await?;
         let last = answer.frame.values().iter().copied().filter(|seconds| seconds.is_finite()).fold(None, f64_max);
         let Some(last) = last.map(|seconds| Timestamp::from_millis((seconds * 1000.0).round() as i64)) else {
-            return Ok(());
+            return Ok(None);
         };
         let turn = turns(&self.pipeline, last - self.pipeline.step, last).last();
         self.judged_until = turn.map(|turn| turn.origin.max(since.floor(self.pipeline.step)));
         self.is_unsure = true;
-        Ok(())
+        Ok(self.judged_until)
     }
 
     /// Begins with the points after `time`, for a pipeline that has judged nothing yet.

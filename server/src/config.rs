@@ -9,6 +9,9 @@ use engine::pipeline::duration;
 use engine::{Pipeline, pipeline::PipelineErrors};
 use serde::{Deserialize, Deserializer};
 
+/// How the names of configuration files end.
+pub const CONFIG_EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
 /// What is wrong with the configuration.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConfigError {
@@ -242,7 +245,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 fn pipeline_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let wrong = |error: std::io::Error| ConfigError::File { path: folder.to_owned(), reason: error.to_string() };
     let is_yaml = |path: &PathBuf| {
-        path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+        path.extension().is_some_and(|extension| CONFIG_EXTENSIONS.iter().any(|known| extension == *known))
     };
     let mut files = vec![];
     for entry in std::fs::read_dir(folder).map_err(wrong)? {

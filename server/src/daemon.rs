@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Pipeline, Watch};
+use engine::Pipeline;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -130,14 +130,7 @@ impl Service {
             }
         };
         let (stop, stopped) = watch::channel(false);
-        let (shared, mut settled) = (self.shared.clone(), pipeline.clone());
-        let task = tokio::spawn(async move {
-            let settles_after = ports.source.settles_after().await;
-            // What has not settled is not complete.
-            settled.data_delay = settled.data_delay.max(settles_after);
-            let written_settles_after = ports.written.settles_after().await;
-            worker::work(Watch::new(settled, ports), shared, written_settles_after, stopped).await;
-        });
+        let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.shared.clone(), stopped));
         self.workers.insert(pipeline.name.clone(), Running { file, pipeline, stop, task });
     }
 

@@ -280,7 +280,7 @@ impl Read for MeteredStore<Arc<dyn Read>> {
         answer
     }
 
-    async fn settles_after(&self) -> Duration {
+    async fn settles_after(&self) -> Result<Duration, ReadError> {
         self.inner.settles_after().await
     }
 }

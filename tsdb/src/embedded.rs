@@ -91,8 +91,8 @@ impl Embedded {
         &self.path
     }
 
-    /// Puts everything into its final files and ends the store's threads: the next opening is quicker. Later reads
-    /// and writes fail. Blocks; dropping the store does the same, but can't say what went wrong.
+    /// Puts everything into its final files, ends the store's threads and frees the folder. Later reads and writes
+    /// fail. Blocks; dropping the store does the same, but can't say what went wrong.
     ///
     /// # Errors
     /// What could not be written. It is still in the log.
@@ -102,6 +102,17 @@ impl Embedded {
 
     fn name(&self) -> String {
         self.path.display().to_string()
+    }
+}
+
+impl Drop for Embedded {
+    /// The store's own threads may hold it for a moment longer, and the folder with it.
+    fn drop(&mut self) {
+        if let Err(error) = self.close()
+            && !matches!(error.source, tsink::TsinkError::StorageClosed)
+        {
+            tracing::warn!(%error, "the store was not closed cleanly; its log is replayed when it is opened again");
+        }
     }
 }
 

@@ -210,7 +210,7 @@ impl File {
 
     /// All series from the first time to the last, on the grid of `step`, or else of [`File::step`]. A sample
     /// stands at the nearest point, the latest one where there are several. The grid is that of the multiples of
-    /// the step, unless the times are mostly off it: then it begins at the first of them.
+    /// the step, unless most times are off those by more than 2 %: then it begins at the first time.
     ///
     /// # Errors
     /// The frame would have more than 200 million points.
@@ -254,12 +254,18 @@ fn load(bytes: Vec<u8>, options: &FileOptions) -> Result<Samples, FileFault> {
     let bytes = csv::gunzip(bytes)?;
     let samples = match bytes.get(..4) {
         _ if bytes.is_empty() => return Err(FileFault::Empty),
-        Some(b"PAR1") => parquet::read(bytes, options),
-        Some(b"ARRO") => arrow::read_file(bytes, options),
-        Some([0xff, 0xff, 0xff, 0xff]) => arrow::read_stream(&bytes, options),
+        Some(b"PAR1") => undamaged("Parquet", || parquet::read(bytes, options)),
+        Some(b"ARRO") => undamaged("Arrow file", || arrow::read_file(bytes, options)),
+        Some([0xff, 0xff, 0xff, 0xff]) => undamaged("Arrow stream", || arrow::read_stream(&bytes, options)),
         _ => csv::read(&bytes, options),
     }?;
     if samples.is_empty() { Err(FileFault::NoRows) } else { Ok(samples) }
+}
+
+/// The readers of the binary formats check most of what they read, but a damaged file can still make them panic.
+fn undamaged(format: &'static str, read: impl FnOnce() -> Result<Samples, FileFault>) -> Result<Samples, FileFault> {
+    let broken = || FileFault::Format { format, message: "the file is damaged".to_string() };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| Err(broken()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod matrix;
 pub mod proto;
 pub mod query_range;
 pub mod remote_write;
+mod settling;
 
 pub use client::{Backoff, Client, ClientError, Direction};
 pub use connection::{Auth, Connection, Retry, Tenant, Tls};

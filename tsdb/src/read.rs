@@ -89,8 +89,11 @@ pub trait Read: Send + Sync {
     async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError>;
 
     /// How old a point must be before a read is sure to see what was written of it. Zero for most stores.
-    async fn settles_after(&self) -> Duration {
-        Duration::ZERO
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    async fn settles_after(&self) -> Result<Duration, ReadError> {
+        Ok(Duration::ZERO)
     }
 }
 

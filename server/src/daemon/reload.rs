@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::DaemonError;
+use crate::config::CONFIG_EXTENSIONS;
 
 /// Editors write a file in several steps; they are taken as one change.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -19,6 +20,13 @@ pub enum Event {
     Changed,
     /// The service is to stop.
     Stop,
+}
+
+/// Whether a path may be configuration: the service may well log into the same folder. Kubernetes swaps a link whose
+/// name begins with two dots.
+fn is_config(path: &Path) -> bool {
+    let is_link = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".."));
+    is_link || path.extension().is_some_and(|extension| CONFIG_EXTENSIONS.iter().any(|known| extension == *known))
 }
 
 /// Waits for what happens.
@@ -40,7 +48,7 @@ impl Changes {
         let wrong = |error: &dyn std::fmt::Display| DaemonError::Changes(error.to_string());
         let (sender, files) = mpsc::channel(1);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
+            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| is_config(path))) {
                 // One change that waits is as good as many.
                 let _ = sender.try_send(());
             }

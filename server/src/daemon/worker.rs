@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::schedule::spread;
-use engine::{PassError, Report, Schedule, Watch};
+use engine::{PassError, Pipeline, Ports, Report, Schedule, Watch};
 use tokio::sync::{Semaphore, watch};
 use tsdb::Timestamp;
 
@@ -69,14 +69,12 @@ impl Ticks {
     }
 }
 
-/// Runs `watch` until `stop` says so. A pass that has begun is finished first.
-pub async fn work(mut watch: Watch, shared: Shared, settles_after: Duration, mut stop: watch::Receiver<bool>) {
-    let started = now();
-    let mut worker = Worker::new(&watch, shared, started);
-    tokio::select! {
-        () = worker.take_up(&mut watch, settles_after) => {}
+/// Runs `pipeline` until `stop` says so. A pass that has begun is finished first.
+pub async fn work(pipeline: Pipeline, ports: Ports, shared: Shared, mut stop: watch::Receiver<bool>) {
+    let (mut worker, mut watch) = tokio::select! {
+        started = Worker::start(pipeline, ports, shared) => started,
         _ = stop.wait_for(|stop| *stop) => return,
-    }
+    };
     loop {
         tokio::select! {
             biased;
@@ -85,6 +83,11 @@ pub async fn work(mut watch: Watch, shared: Shared, settles_after: Duration, mut
         }
         worker.run_due(&mut watch).await;
     }
+}
+
+/// How soon the source and the store of what was written see what is new.
+async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
+    Ok((ports.source.settles_after().await?, ports.written.settles_after().await?))
 }
 
 struct Worker {
@@ -96,8 +99,56 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(watch: &Watch, shared: Shared, started: Timestamp) -> Self {
-        let pipeline = watch.pipeline();
+    /// Finds out how soon the stores see what is written, and how far an earlier run came; tries again, ever more
+    /// slowly, until they answer.
+    async fn start(mut pipeline: Pipeline, ports: Ports, shared: Shared) -> (Self, Watch) {
+        let started = now();
+        let mut worker = Self::new(&pipeline, shared, started);
+        let mut wait = Duration::from_secs(1);
+        let (source_settles, written_settles) = loop {
+            match settling(&ports).await {
+                Ok(times) => break times,
+                Err(error) => worker.wait_after(&error, &mut wait).await,
+            }
+        };
+        // What has not settled is not complete.
+        pipeline.data_delay = pipeline.data_delay.max(source_settles);
+        let begin = started - pipeline.data_delay;
+        let mut watch = Watch::new(pipeline, ports);
+        if worker.anomaly.is_none() {
+            return (worker, watch);
+        }
+        // What an earlier run wrote in its last moments can't be seen before it has settled.
+        tokio::time::sleep(written_settles).await;
+        let judged = loop {
+            match watch.resume(started - worker.shared.catch_up, now()).await {
+                Ok(judged) => break judged,
+                Err(error) => worker.wait_after(&error, &mut wait).await,
+            }
+        };
+        worker.go_on(&mut watch, judged, begin);
+        (worker, watch)
+    }
+
+    /// Goes on where an earlier run ended, or begins.
+    fn go_on(&mut self, watch: &mut Watch, judged: Option<Timestamp>, begin: Timestamp) {
+        match (judged, &mut self.anomaly) {
+            (Some(time), Some(ticks)) => {
+                tracing::info!(pipeline = self.name, from = %time, "takes up where an earlier run ended");
+                // What was missed is due at once.
+                ticks.last = ticks.last.min(time);
+            }
+            _ => watch.begin_after(begin),
+        }
+    }
+
+    async fn wait_after(&self, error: &PassError, wait: &mut Duration) {
+        self.failed(Stage::Anomaly, error);
+        tokio::time::sleep(*wait).await;
+        *wait = (*wait * 2).min(Duration::from_secs(60));
+    }
+
+    fn new(pipeline: &Pipeline, shared: Shared, started: Timestamp) -> Self {
         let ticks = |schedule: &Schedule| Ticks { schedule: schedule.clone(), last: schedule.last_until(started) };
         let shortest = pipeline.forecast_schedule.largest_gap().min(pipeline.anomaly_schedule.largest_gap());
         Self {
@@ -106,33 +157,6 @@ impl Worker {
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
             name: pipeline.name.clone(),
-        }
-    }
-
-    /// Finds out how far an earlier run came, trying again until the store answers.
-    async fn take_up(&mut self, watch: &mut Watch, settles_after: Duration) {
-        if !watch.pipeline().mode.scores() {
-            return;
-        }
-        let started = now();
-        // What an earlier run wrote in its last moments can't be seen before it has settled.
-        tokio::time::sleep(settles_after).await;
-        let mut wait = Duration::from_secs(1);
-        loop {
-            match watch.resume(started - self.shared.catch_up, now()).await {
-                Ok(()) => break,
-                Err(error) => self.failed(Stage::Anomaly, &error),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(60));
-        }
-        match watch.judged_until() {
-            Some(time) => {
-                tracing::info!(pipeline = self.name, from = %time, "takes up where an earlier run ended");
-                // What was missed is due at once.
-                self.anomaly.iter_mut().for_each(|ticks| ticks.last = time.min(ticks.last - Duration::from_millis(1)));
-            }
-            None => watch.begin_after(started - watch.pipeline().data_delay),
         }
     }
 

@@ -1,13 +1,14 @@
 //! A range query over the store: the plain selector by hand, all else by tsink's PromQL.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tsink::promql::ast::{Expr, VectorSelector};
 use tsink::promql::types::{is_stale_nan_value, value_to_f64};
-use tsink::promql::{Engine, PromqlError, PromqlValue, Series};
-use tsink::{DataPoint, Label, MetricSeries, Storage, TimestampPrecision};
+use tsink::promql::{Engine, PromqlError, PromqlValue};
+use tsink::{DataPoint, Label, Storage, TimestampPrecision};
 
-use super::selectors::{bad_regex, looks_at_ends, selection, simplify, wanted};
+use super::selectors::{bad_regex, drops_name, looks_at_ends, selection, simplify, wanted};
 use super::view::View;
 use crate::frame::{Frame, FrameBuilder};
 use crate::labels::{Interner, Labels, METRIC_NAME};
@@ -54,13 +55,13 @@ fn plain(expr: &Expr) -> Option<&VectorSelector> {
 }
 
 fn select(view: &View, selector: &VectorSelector, query: &RangeQuery, limits: &Limits) -> Result<Frame, ReadFault> {
-    let series = view.series(&selection(selector)).map_err(|error| ReadFault::Local(error.to_string()))?;
-    check(series.len(), query, limits)?;
     let (first, step) = (query.start().millis() - selector.offset, query.step().millis());
-    let last = query.end().millis() - selector.offset;
+    let (from, to) = (first - LOOKBACK, query.end().millis() - selector.offset + 1);
+    let series = view.series(&selection(selector), from, to).map_err(|error| ReadFault::Local(error.to_string()))?;
+    check(series.len(), query, limits)?;
     let mut strings = Interner::default();
     let (mut names, mut values) = (vec![], Vec::with_capacity(series.len() * query.points()));
-    let taken = view.points(&series, first - LOOKBACK, last + 1, |series, points| {
+    let taken = view.points(&series, from, to, |series, points| {
         if !points.is_empty() {
             names.push(labels(&mut strings, &series.name, &series.labels));
             let mut points = points.iter().peekable();
@@ -94,7 +95,7 @@ fn by_promql(
     limits: &Limits,
 ) -> Result<Frame, ReadFault> {
     let engine = Engine::with_precision(view.clone(), TimestampPrecision::Milliseconds);
-    let whole = looks_at_ends(expr);
+    let (whole, nameless) = (looks_at_ends(expr), drops_name(expr));
     let (window, steps) = if whole { (query.points(), query.points()) } else { (WINDOW, STEPS) };
     let mut builder = FrameBuilder::new(query.start(), query.step(), query.points());
     let mut strings = Interner::default();
@@ -106,24 +107,21 @@ fn by_promql(
         let (start, end) = (time(from), time(from + steps - 1));
         let value = engine.range_query(text, start, end, query.step().millis()).map_err(refusal)?;
         let PromqlValue::RangeVector(found) = value else { continue };
+        let mut seen = HashSet::with_capacity(found.len());
         for series in &found {
-            let row = builder.row(&labels(&mut strings, &series.metric, &series.labels)?);
+            let name = if nameless { "" } else { &series.metric };
+            let labels = labels(&mut strings, name, &series.labels)?;
+            let row = builder.row(&labels);
             check(builder.series(), query, limits)?;
-            fill(&mut builder, row, series)?;
+            if !seen.insert(row) || series.samples.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                return Err(ReadFault::Duplicate(labels.to_string()));
+            }
+            for (time, value) in &series.samples {
+                builder.set(row, Timestamp::from_millis(*time), *value);
+            }
         }
     }
     Ok(builder.finish())
-}
-
-fn fill(builder: &mut FrameBuilder, row: usize, series: &Series) -> Result<(), ReadFault> {
-    if series.samples.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-        let name = MetricSeries { name: series.metric.clone(), labels: series.labels.clone() };
-        return Err(ReadFault::Duplicate(labels(&mut Interner::default(), &name.name, &name.labels)?.to_string()));
-    }
-    for (time, value) in &series.samples {
-        builder.set(row, Timestamp::from_millis(*time), *value);
-    }
-    Ok(())
 }
 
 fn labels(strings: &mut Interner, name: &str, labels: &[Label]) -> Result<Labels, ReadFault> {

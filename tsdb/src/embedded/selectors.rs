@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tsink::promql::ast::{Expr, LabelMatcher, MatchOp, VectorSelector};
+use tsink::promql::ast::{Expr, LabelMatcher, MatchOp, UnaryOp, VectorSelector};
 use tsink::{SeriesMatcher, SeriesSelection};
 
 /// What a selector asks for.
@@ -45,17 +45,16 @@ pub(super) fn wanted(expr: &Expr) -> HashMap<String, Vec<SeriesSelection>> {
 /// nothing else, and tsink would compile each regular expression again for every series at every step.
 pub(super) fn simplify(query: &str, wanted: &HashMap<String, Vec<SeriesSelection>>) -> String {
     let mut out = String::with_capacity(query.len());
-    let (mut quote, mut dropping) = (None, false);
+    let (mut quoted, mut dropping) = (false, false);
     let mut chars = query.chars();
     while let Some(c) = chars.next() {
         let kept = !dropping;
-        match (quote, c) {
-            (None, '#') => return query.to_string(),
-            (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '{') => dropping = wanted.get(last_word(&out)).is_some_and(|ways| ways.len() == 1),
-            (None, '}') => dropping = false,
-            (Some(q), c) if q == c => quote = None,
-            (Some('"' | '\''), '\\') => {
+        match c {
+            '#' if !quoted => return query.to_string(),
+            '"' => quoted = !quoted,
+            '{' if !quoted => dropping = wanted.get(last_word(&out)).is_some_and(|ways| ways.len() == 1),
+            '}' if !quoted => dropping = false,
+            '\\' if quoted => {
                 out.extend(kept.then_some(c));
                 out.extend(chars.next().filter(|_| kept));
                 continue;
@@ -115,5 +114,53 @@ fn has_subquery_at(expr: &Expr) -> bool {
         Expr::Aggregation(sum) => sum.param.iter().chain([&sum.expr]).any(|part| has_subquery_at(part)),
         Expr::Call(call) => call.args.iter().any(has_subquery_at),
         _ => false,
+    }
+}
+
+/// Whether the answer is without the metric's name, by Prometheus's rules: tsink leaves it where the outermost
+/// operation is a sign or a function over a subquery.
+pub(super) fn drops_name(expr: &Expr) -> bool {
+    const KEEPING: [&str; 8] = [
+        "last_over_time",
+        "sort",
+        "sort_desc",
+        "sort_by_label",
+        "sort_by_label_desc",
+        "label_replace",
+        "label_join",
+        "info",
+    ];
+    match expr {
+        Expr::Paren(inner) => drops_name(inner),
+        Expr::Unary(unary) => unary.op == UnaryOp::Neg || drops_name(&unary.expr),
+        Expr::Call(call) => !KEEPING.contains(&call.func.as_str()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matchers_are_dropped_where_the_view_stands_for_them() {
+        for (query, wanted_query) in [
+            (r#"sum(cpu{a=~"x}"})"#, "sum(cpu)"),
+            (r#"cpu {a="\"}"} + mem{b="}",c="{"}[5m]"#, "cpu  + mem[5m]"),
+            (r#"cpu{a="1"} / cpu{a="1"}"#, "cpu / cpu"),
+            (r#"cpu{a="1"} / cpu{a="2"}"#, r#"cpu{a="1"} / cpu{a="2"}"#),
+            (r#"cpu{a="1"} / cpu"#, r#"cpu{a="1"} / cpu"#),
+            (r#"cpu{a="1"} and {b="2"}"#, r#"cpu{a="1"} and {b="2"}"#),
+            (
+                r#"label_replace(cpu{a="1"}, "b", "{$1}", "a", "(.*)")"#,
+                r#"label_replace(cpu, "b", "{$1}", "a", "(.*)")"#,
+            ),
+            ("1", "1"),
+        ] {
+            let wanted = wanted(&tsink::promql::parse(query).unwrap());
+            assert_eq!(simplify(query, &wanted), wanted_query, "{query}");
+        }
+        let comment = "cpu{a=\"1\"} # {";
+        assert_eq!(simplify(comment, &HashMap::from([("cpu".to_string(), vec![SeriesSelection::new()])])), comment);
     }
 }

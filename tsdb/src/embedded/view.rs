@@ -66,9 +66,9 @@ impl View {
         self.state().fault.take()
     }
 
-    /// The series of a selection, no more than the limits allow.
-    pub(super) fn series(&self, selection: &SeriesSelection) -> Result<Vec<MetricSeries>> {
-        let series = self.storage.select_series(selection)?;
+    /// The series of a selection that have a sample from `start` to before `end`, no more than the limits allow.
+    pub(super) fn series(&self, selection: &SeriesSelection, start: i64, end: i64) -> Result<Vec<MetricSeries>> {
+        let series = self.storage.select_series(&selection.clone().with_time_range(start, end))?;
         match series.len() > self.limits.series {
             true => Err(self.too_large(Bound::Series, self.limits.series as u64)),
             false => Ok(series),
@@ -121,7 +121,7 @@ impl View {
         let selections = self.wanted.get(metric).map_or(&whole[..], Vec::as_slice);
         let mut series = BTreeSet::new();
         for selection in selections {
-            series.extend(self.series(selection)?);
+            series.extend(self.series(selection, start, end)?);
         }
         let series: Vec<MetricSeries> = series.into_iter().collect();
         let mut out = vec![];
@@ -165,7 +165,7 @@ impl Storage for View {
     /// full, and if so answers that one alone, although others with more labels match as well. Saying no makes it
     /// look at all of them.
     fn select_series(&self, selection: &SeriesSelection) -> Result<Vec<MetricSeries>> {
-        if selection.metric.is_some() { Ok(vec![]) } else { self.series(selection) }
+        if selection.metric.is_some() { Ok(vec![]) } else { self.storage.select_series(selection) }
     }
 
     fn close(&self) -> Result<()> {

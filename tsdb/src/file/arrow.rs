@@ -1,4 +1,7 @@
 //! Arrow IPC, as a file (Feather version 2) and as a stream; and record batches of whatever origin.
+//!
+//! `arrow-ipc` believes what a compressed buffer says of its own size, so a file damaged just there can ask for more
+//! memory than there is, which ends the process. Read files of your own making.
 
 use std::io::Cursor;
 use std::sync::Arc;

@@ -94,9 +94,9 @@ impl Samples {
     pub(super) fn frame(&self, step: Step) -> Result<Frame, FileFault> {
         let times = || self.samples.iter().flatten().map(|sample| sample.0);
         let (first, last) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
-        let on_grid = times().filter(|time| time % step.millis() == 0).count() * 2 >= times().count();
-        let first = Timestamp::from_millis(first);
-        let start = if on_grid { first.floor(step) } else { first };
+        let off = |time: i64| (time + step.millis() / 2).rem_euclid(step.millis()) - step.millis() / 2;
+        let near = times().filter(|time| off(*time).abs() * 50 <= step.millis()).count();
+        let start = Timestamp::from_millis(if near * 2 >= times().count() { first - off(first) } else { first });
         let points = ((last - start.millis() + step.millis() / 2) / step.millis()) as u64 + 1;
         if points.saturating_mul(self.series.len() as u64) > Limits::default().samples as u64 {
             let step_seconds = step.seconds().to_string();

@@ -1,7 +1,9 @@
 //! Rows of frames into the bytes of a remote-write 1.0 request: protobuf, then snappy's block format.
 //!
-//! The bytes are written straight from labels and values, without messages in between; buffers are kept from one
-//! request to the next.
+//! The bytes are written straight from labels and values, without messages in between, and compressed while they
+//! are written; buffers are kept from one request to the next.
+
+mod snappy;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,8 +16,6 @@ pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
 /// The most bytes that a sample takes: tag and length, tag and value, tag and the longest varint.
 const SAMPLE_BYTES: usize = 2 + 9 + 1 + 10;
-/// What a sample takes at a time between 2004 and 2109, whose varint has six bytes.
-const USUAL_SAMPLE_BYTES: usize = SAMPLE_BYTES - 4;
 
 /// The samples of a series, oldest first, no time twice; a gap is NaN.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,10 @@ impl Points<'_> {
 
     /// How many samples there are to send.
     pub fn samples(&self) -> usize {
-        (0..self.len()).filter(|&index| is_sent(self.value(index))).count()
+        match self {
+            Self::Grid { values, .. } => values.iter().filter(|value| is_sent(**value)).count(),
+            Self::List(list) => list.iter().filter(|(_, value)| is_sent(*value)).count(),
+        }
     }
 }
 
@@ -125,82 +128,209 @@ pub(super) fn is_sent(value: f64) -> bool {
 }
 
 /// Turns series into request bodies.
+#[derive(Default)]
 pub struct Encoder {
-    plain: Vec<u8>,
-    body: Vec<u8>,
-    snappy: snap::raw::Encoder,
+    snappy: snappy::Writer,
+    scratch: Vec<u8>,
+    /// Where the labels of the series before begin, and those of this one.
+    labels_at: [Vec<usize>; 2],
 }
 
-impl Default for Encoder {
-    fn default() -> Self {
-        Self { plain: vec![], body: vec![], snappy: snap::raw::Encoder::new() }
-    }
+/// What the series before left behind, for this one to repeat.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    labels: &'a Labels,
+    header_at: usize,
+    length: usize,
+    samples_at: usize,
+    times: Option<Times>,
+}
+
+/// The times of points on a grid without gaps, all with varints of `bytes` bytes.
+#[derive(Clone, Copy, PartialEq)]
+struct Times {
+    start: Timestamp,
+    step: Step,
+    points: usize,
+    bytes: usize,
 }
 
 impl Encoder {
     /// The body of a request with `series`, in their order, and how many samples are in it. A series without
     /// samples is left out.
     pub fn encode(&mut self, series: &[Series<'_>]) -> (&[u8], u64) {
-        self.plain.clear();
-        let samples = series.iter().map(|series| put_series(&mut self.plain, series)).sum();
-        let room = snap::raw::max_compress_len(self.plain.len());
-        if self.body.len() < room {
-            self.body.resize(room, 0);
+        self.snappy.clear();
+        let mut before = None;
+        let mut total = 0;
+        for series in series {
+            let samples = series.points.samples();
+            if samples > 0 {
+                before = Some(self.put_series(series, samples, before));
+                total += samples as u64;
+            }
         }
-        let bytes = self.snappy.compress(&self.plain, &mut self.body).expect("requests are far below snappy's 4 GiB");
-        (&self.body[..bytes], samples)
+        (self.snappy.finish(), total)
+    }
+
+    /// Writes field 1 of a `WriteRequest`.
+    fn put_series<'a>(&mut self, series: &Series<'a>, samples: usize, before: Option<Before<'a>>) -> Before<'a> {
+        let times = times(series.points, samples);
+        let samples_length = match times {
+            Some(times) => samples * (12 + times.bytes),
+            None => samples_bytes(series.points),
+        };
+        let length = labels_bytes(series.labels) + samples_length;
+        let header_at = self.snappy.position();
+        self.put_header(length, before);
+        self.put_labels(series.labels, before.map(|before| before.labels));
+        let samples_at = self.snappy.position();
+        match (series.points, times) {
+            (Points::Grid { values, .. }, Some(times)) => self.put_grid(values, times, before),
+            (points, _) => self.put_samples(points),
+        }
+        Before { labels: series.labels, header_at, length, samples_at, times }
+    }
+
+    fn put_header(&mut self, length: usize, before: Option<Before<'_>>) {
+        let bytes = 1 + varint_bytes(length as u64);
+        match before {
+            Some(before) if before.length == length && self.snappy.can_repeat(before.header_at, bytes) => {
+                self.snappy.repeat(before.header_at, bytes);
+            }
+            _ => self.put_tagged_length(0x0a, length),
+        }
+    }
+
+    fn put_labels(&mut self, labels: &Labels, before: Option<&Labels>) {
+        self.labels_at.swap(0, 1);
+        self.labels_at[1].clear();
+        let before = before.map_or(&[][..], Labels::pairs);
+        for (at, pair) in labels.pairs().iter().enumerate() {
+            self.labels_at[1].push(self.snappy.position());
+            match before.get(at) {
+                Some(before) if is_same(&before.0, &pair.0) => self.put_value(pair, &before.1, self.labels_at[0][at]),
+                _ => self.put_label(pair),
+            }
+        }
+    }
+
+    /// Writes a label with nothing repeated.
+    fn put_label(&mut self, (name, value): &(Arc<str>, Arc<str>)) {
+        self.scratch.clear();
+        self.scratch.push(0x0a);
+        put_varint(&mut self.scratch, text_bytes(name) + text_bytes(value));
+        put_text(&mut self.scratch, 0x0a, name);
+        put_text(&mut self.scratch, 0x12, value);
+        self.snappy.put(&self.scratch);
+    }
+
+    /// Writes a label of which one with another value, or the same, stands at `from`.
+    #[inline]
+    fn put_value(&mut self, pair: &(Arc<str>, Arc<str>), before: &Arc<str>, from: usize) {
+        let (name, value) = pair;
+        let bytes = label_bytes(pair);
+        let equal = if Arc::ptr_eq(value, before) { value.len() } else { common_prefix(value, before) };
+        if value.len() == before.len() {
+            let same = bytes - value.len() + equal;
+            return match self.snappy.can_repeat(from, same) {
+                true => {
+                    self.snappy.repeat(from, same);
+                    self.snappy.put(&value.as_bytes()[equal..]);
+                }
+                false => self.put_label(pair),
+            };
+        }
+        // The lengths differ, and with them the first bytes; the name is the same.
+        let before_inner = text_bytes(name) + text_bytes(before);
+        let name_at = from + 1 + varint_bytes(before_inner as u64);
+        if !self.snappy.can_repeat(name_at, text_bytes(name)) {
+            return self.put_label(pair);
+        }
+        self.put_tagged_length(0x0a, text_bytes(name) + text_bytes(value));
+        self.snappy.repeat(name_at, text_bytes(name));
+        self.put_tagged_length(0x12, value.len());
+        let value_at = name_at + before_inner - before.len();
+        let equal = if self.snappy.can_repeat(value_at, equal) { equal } else { 0 };
+        if equal > 0 {
+            self.snappy.repeat(value_at, equal);
+        }
+        self.snappy.put(&value.as_bytes()[equal..]);
+    }
+
+    fn put_tagged_length(&mut self, tag: u8, length: usize) {
+        let (digits, count) = varint(length as u64);
+        let mut bytes = [tag; 11];
+        bytes[1..].copy_from_slice(&digits);
+        self.snappy.put(&bytes[..=count]);
+    }
+
+    /// Writes samples on a grid without gaps. Where the series before has the same times, only the values are new.
+    fn put_grid(&mut self, values: &[f64], times: Times, before: Option<Before<'_>>) {
+        let Some(before) = before.filter(|before| before.times == Some(times)) else {
+            return self.put_samples(Points::Grid { start: times.start, step: times.step, values });
+        };
+        let distance = self.snappy.position() - before.samples_at;
+        if !self.snappy.can_repeat(before.samples_at, 1 + times.bytes) {
+            return self.put_samples(Points::Grid { start: times.start, step: times.step, values });
+        }
+        self.snappy.put(&[0x12, 10 + times.bytes as u8, 0x09]);
+        self.snappy.put_interleaved(values, 1 + times.bytes + 3, distance);
+        let end = self.snappy.position();
+        self.snappy.repeat(end - distance, 1 + times.bytes);
+    }
+
+    /// Writes samples with nothing repeated.
+    fn put_samples(&mut self, points: Points<'_>) {
+        self.scratch.clear();
+        match points {
+            Points::Grid { start, step, values } => {
+                let mut millis = start.millis();
+                for &value in values {
+                    put_sample(&mut self.scratch, millis, value);
+                    millis = millis.saturating_add(step.millis());
+                }
+            }
+            Points::List(list) => {
+                list.iter().for_each(|&(time, value)| put_sample(&mut self.scratch, time.millis(), value))
+            }
+        }
+        self.snappy.put(&self.scratch);
     }
 }
 
-/// Writes field 1 of a `WriteRequest`; answers the number of samples.
-fn put_series(out: &mut Vec<u8>, series: &Series<'_>) -> u64 {
-    let at = out.len();
-    // The length comes first but is known last: leave the room it most likely needs.
-    let room = varint_bytes(labels_bytes(series.labels) + series.points.len() * USUAL_SAMPLE_BYTES);
-    out.push(0x0a);
-    out.resize(at + 1 + room, 0);
-    put_labels(out, series.labels);
-    let samples = match series.points {
-        Points::Grid { start, step, values } => put_grid(out, start, step, values),
-        Points::List(list) => list.iter().map(|&(time, value)| put_sample(out, time.millis(), value)).sum(),
-    };
-    if samples == 0 {
-        out.truncate(at);
-    } else {
-        set_length(out, at + 1, room);
-    }
-    samples
+/// The times of the points, if they are on a grid, without gaps and all of one length.
+fn times(points: Points<'_>, samples: usize) -> Option<Times> {
+    let Points::Grid { start, step, values } = points else { return None };
+    let last = points.time(values.len().checked_sub(1)?);
+    let bytes = varint_bytes(start.millis().cast_unsigned());
+    let is_even = start.millis() >= 0 && bytes == varint_bytes(last.millis().cast_unsigned());
+    (samples == values.len() && is_even).then_some(Times { start, step, points: samples, bytes })
 }
 
-fn put_grid(out: &mut Vec<u8>, start: Timestamp, step: Step, values: &[f64]) -> u64 {
-    out.reserve(values.len() * USUAL_SAMPLE_BYTES + SAMPLE_BYTES);
-    let mut millis = start.millis();
-    let mut samples = 0;
-    for &value in values {
-        samples += put_sample(out, millis, value);
-        millis = millis.wrapping_add(step.millis());
-    }
-    samples
+/// How many bytes samples take, counted one by one.
+fn samples_bytes(points: Points<'_>) -> usize {
+    let kept = (0..points.len()).filter(|&index| is_sent(points.value(index)));
+    kept.map(|index| 12 + varint_bytes(points.time(index).millis().cast_unsigned())).sum()
 }
 
-/// Writes the length of what follows `room` bytes at `at` into them, making the room smaller or larger if need be.
-fn set_length(out: &mut Vec<u8>, at: usize, room: usize) {
-    let length = out.len() - at - room;
-    let needed = varint_bytes(length);
-    if needed != room {
-        out.splice(at..at + room, std::iter::repeat_n(0, needed));
-    }
-    let (bytes, count) = varint(length as u64);
-    out[at..at + count].copy_from_slice(&bytes[..count]);
+#[inline]
+fn is_same(a: &Arc<str>, b: &Arc<str>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }
 
-fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
-    for (name, value) in labels.pairs() {
-        out.push(0x0a);
-        put_varint(out, text_bytes(name) + text_bytes(value));
-        put_text(out, 0x0a, name);
-        put_text(out, 0x12, value);
+/// How many bytes are equal from the beginning, found eight at a time.
+#[inline]
+fn common_prefix(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut equal = 0;
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        let differs = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differs != 0 {
+            return equal + differs.trailing_zeros() as usize / 8;
+        }
+        equal += 8;
     }
+    equal + a[equal..].iter().zip(&b[equal..]).take_while(|(a, b)| a == b).count()
 }
 
 fn put_text(out: &mut Vec<u8>, tag: u8, text: &str) {
@@ -209,11 +339,11 @@ fn put_text(out: &mut Vec<u8>, tag: u8, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Writes field 2 of a `TimeSeries`; answers how many samples that are.
+/// Writes field 2 of a `TimeSeries`, unless the value is a gap.
 #[inline]
-fn put_sample(out: &mut Vec<u8>, millis: i64, value: f64) -> u64 {
+fn put_sample(out: &mut Vec<u8>, millis: i64, value: f64) {
     if !is_sent(value) {
-        return 0;
+        return;
     }
     let (time, count) = varint(millis.cast_unsigned());
     let mut bytes = [0; SAMPLE_BYTES];
@@ -226,21 +356,28 @@ fn put_sample(out: &mut Vec<u8>, millis: i64, value: f64) -> u64 {
     // A copy of known length and a cut are faster than a copy of unknown length.
     out.extend_from_slice(&bytes);
     out.truncate(out.len() - (10 - count));
-    1
 }
 
 /// How many bytes the labels of a series take.
 fn labels_bytes(labels: &Labels) -> usize {
-    let inner = |(name, value): &(Arc<str>, Arc<str>)| text_bytes(name) + text_bytes(value);
-    labels.pairs().iter().map(inner).map(|inner| 1 + varint_bytes(inner) + inner).sum()
+    labels.pairs().iter().map(label_bytes).sum()
 }
 
+/// How many bytes a label takes.
+#[inline]
+fn label_bytes((name, value): &(Arc<str>, Arc<str>)) -> usize {
+    let inner = text_bytes(name) + text_bytes(value);
+    1 + varint_bytes(inner as u64) + inner
+}
+
+#[inline]
 fn text_bytes(text: &str) -> usize {
-    1 + varint_bytes(text.len()) + text.len()
+    1 + varint_bytes(text.len() as u64) + text.len()
 }
 
-fn varint_bytes(value: usize) -> usize {
-    (value as u64 | 1).ilog2() as usize / 7 + 1
+#[inline]
+fn varint_bytes(value: u64) -> usize {
+    (value | 1).ilog2() as usize / 7 + 1
 }
 
 fn put_varint(out: &mut Vec<u8>, value: usize) {
@@ -305,7 +442,7 @@ mod tests {
             let kept = (0..points.len()).filter(|&index| is_sent(points.value(index)));
             let kept: Vec<_> = kept.map(|index| (points.time(index).millis(), points.value(index).to_bits())).collect();
             assert_eq!(seen, kept);
-            assert!(encoder.plain.len() <= 2 * series.bytes_bound());
+            assert!(encoder.snappy.position() <= 2 * series.bytes_bound());
         }
     }
 
@@ -366,6 +503,56 @@ mod tests {
         {
             check(&Labels::metric("up"), grid(start, &[1.0, 2.0]));
             check(&Labels::metric("up"), Points::List(&[(Timestamp::from_millis(start), 1.0)]));
+        }
+    }
+
+    #[test]
+    fn what_repeats_from_series_to_series_comes_back_whole() {
+        let up = |pod: &str| Labels::metric("up").with("job", "api").with("pod", pod).with("zone", "z");
+        let long = "y".repeat(70_000);
+        let labels = [
+            up("a-1"),
+            up("a-2"),
+            up("a-13"),
+            up("b"),
+            up("b").with("job", ""),
+            up(&long),
+            up("a-1"),
+            up("é"),
+            up("è"),
+        ];
+        let values = [1.0, 2.0, 3.0, f64::NAN, 5.0, 6.0];
+        let many = vec![0.25; 5000];
+        let list = [(Timestamp::from_millis(5), 1.0)];
+        let usual = 1_700_000_000_000;
+        let points = [
+            grid(usual, &values[..3]),
+            grid(usual, &values[..3]),
+            grid(usual, &values[..1]),
+            grid(usual, &values[1..2]),
+            grid(usual, &values),
+            grid(usual, &values),
+            grid(usual + 1, &values[..3]),
+            grid(100, &values[..3]),
+            Points::List(&list),
+            Points::List(&list),
+            grid(usual, &many),
+            grid(usual, &many),
+        ];
+        let all: Vec<_> = (0..500).map(|i| Series { labels: &labels[i * 7 % 9], points: points[i * 5 % 12] }).collect();
+        let twice: Vec<_> = all.iter().flat_map(|&series| [series, series]).collect();
+        let mut encoder = Encoder::default();
+        for (all, parts) in [(&all, 1), (&twice, 1), (&all, 3)] {
+            for all in all.chunks(all.len().div_ceil(parts)) {
+                let request = decode(encoder.encode(all).0);
+                assert_eq!(request.timeseries.len(), all.len());
+                for (read, Series { labels, points }) in request.timeseries.iter().zip(all) {
+                    assert!(read.labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).eq(labels.iter()));
+                    let kept = (0..points.len()).filter(|&index| is_sent(points.value(index)));
+                    let kept = kept.map(|index| (points.time(index).millis(), points.value(index)));
+                    assert!(read.samples.iter().map(|s| (s.timestamp, s.value)).eq(kept));
+                }
+            }
         }
     }
 

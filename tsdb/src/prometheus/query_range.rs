@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use reqwest::header::{DATE, LOCATION};
 use reqwest::{Method, RequestBuilder, Response};
+use tokio::sync::OnceCell;
 
 use super::client::{Client, ClientError, Direction, describe, error_body, is_retryable, readable, retry_after};
-use super::connection::Connection;
+use super::connection::{Connection, Tenant};
 use super::matrix::{Parser, Rows};
+use super::settling;
 use crate::read::{Answer, Bound, Limits, RangeQuery, Read, ReadError, ReadFault};
 
 const PATH: &str = "/api/v1/query_range";
@@ -27,6 +29,8 @@ const QUERY_BYTES_IN_URL: usize = 1500;
 pub struct QueryRange {
     client: Client,
     seed: u64,
+    is_cluster: bool,
+    settles_after: OnceCell<Duration>,
 }
 
 /// An attempt that failed, and how long the server wants us to wait.
@@ -47,7 +51,8 @@ impl QueryRange {
     /// # Errors
     /// A connection that makes no client. Nothing is sent yet.
     pub fn new(connection: &Connection, seed: u64) -> Result<Self, ClientError> {
-        Ok(Self { client: Client::new(connection)?, seed })
+        let is_cluster = matches!(connection.tenant, Some(Tenant::VictoriaMetrics(_)));
+        Ok(Self { client: Client::new(connection)?, seed, is_cluster, settles_after: OnceCell::new() })
     }
 
     /// Reads all pieces, one after another, into one set of rows.
@@ -136,6 +141,15 @@ impl Read for QueryRange {
             fault,
         })?;
         Ok(Answer { frame, warnings, bytes })
+    }
+
+    async fn settles_after(&self) -> Result<Duration, ReadError> {
+        let ask = || settling::settles_after(&self.client, self.is_cluster);
+        self.settles_after.get_or_try_init(ask).await.copied().map_err(|fault| ReadError {
+            query: "/flags".to_string(),
+            origin: self.client.printable_url(),
+            fault,
+        })
     }
 }
 

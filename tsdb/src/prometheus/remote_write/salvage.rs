@@ -17,7 +17,7 @@ use crate::write::WriteError;
 pub(super) const REQUESTS: u32 = 256;
 
 /// So many samples at the beginning of a series are tried one by one before some are leapt over.
-const SINGLE_STEPS: usize = 32;
+const SINGLE_STEPS: usize = 64;
 
 impl RemoteWrite {
     /// Writes what can be written of a request that was refused with `fault`, and counts the rest.
@@ -86,8 +86,8 @@ fn sent(series: &Series<'_>) -> Vec<usize> {
 }
 
 /// Halves several series between them and one between its samples. Where the bad samples of one series are its
-/// oldest, they are stepped over one by one, later in leaps of an eighth: the good ones can't be found from
-/// behind, since one that is taken shuts out all older ones.
+/// oldest, they are stepped over one by one, later in leaps that double every four: the good ones can't be found
+/// from behind, since one that is taken shuts out all older ones.
 fn split<'a>(mut part: Vec<Series<'a>>, reason: &str, known: &Known<'a>) -> Vec<Vec<Series<'a>>> {
     if part.len() > 1 {
         let behind = part.split_off(part.len() / 2);
@@ -100,7 +100,7 @@ fn split<'a>(mut part: Vec<Series<'a>>, reason: &str, known: &Known<'a>) -> Vec<
         return vec![one(middle, points), one(0, middle)];
     }
     let misses = known.misses.get(part[0].labels).copied().unwrap_or(0);
-    let leap = if misses < SINGLE_STEPS { 0 } else { misses / 8 };
+    let leap = misses.checked_sub(SINGLE_STEPS).map_or(0, |leaps| 1 << (leaps / 4).min(32));
     let probe = samples[leap.min(samples.len() - 1)];
     vec![one(probe + 1, points), one(0, probe), one(probe, probe + 1)]
 }

@@ -157,7 +157,7 @@ async fn requests_are_bounded_and_carry_everything_once() {
         (wide(2, 25_000), Options::default(), 6),
         (wide(20_001, 1), Options { bytes_per_request: usize::MAX, ..Options::default() }, 3),
         (wide(3, 2), bytes(1), 6),
-        (wide(100, 1), bytes(500), 10),
+        (wide(100, 1), bytes(500), 13),
         (Frame::empty(Timestamp::default(), step(), 5), Options::default(), 0),
         (frame(&[("up", &[f64::NAN; 3])]), Options::default(), 0),
     ] {
@@ -292,7 +292,7 @@ async fn what_can_be_taken_of_a_refused_request_is_written() {
     check_salvage(&wide(20, 60), 400, double, 40, &[("duplicate", 1)]).await;
     // The beginning of a series is there already; nothing is taken behind what was taken.
     let behind = move |_: &str, time, newest| (time <= at(9).max(newest)).then_some("out of order sample");
-    check_salvage(&wide(3, 30), 400, behind, 60, &[("out_of_order", 30)]).await;
+    check_salvage(&wide(3, 30), 400, behind, 66, &[("out_of_order", 30)]).await;
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn salvage_ends_even_where_everything_is_refused() {
     let all = |_: &str, _, _| Some("out of order sample");
     let most = salvage::REQUESTS as usize + 1;
     check_salvage(&wide(1000, 5), 400, all, most, &[("out_of_order", 5000)]).await;
-    check_salvage(&wide(1, 5000), 400, all, 150, &[("out_of_order", 5000)]).await;
+    check_salvage(&wide(1, 5000), 400, all, 220, &[("out_of_order", 5000)]).await;
     let double = |_: &str, _, _| Some("duplicate sample for timestamp");
     check_salvage(&wide(1, 5000), 400, double, most, &[("duplicate", 5000)]).await;
 }

@@ -119,6 +119,7 @@ impl Receiver {
 }
 
 async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
+    stream.set_nodelay(true).unwrap();
     let mut stream = BufReader::new(stream);
     while let Some(mut seen) = receive(&mut stream).await {
         let names: Vec<String> = seen.request.timeseries.iter().map(name).collect();

@@ -1,0 +1,102 @@
+//! How soon the reads of a server see what was written to it.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response};
+
+use super::client::{Client, Direction, describe};
+use crate::read::ReadFault;
+
+/// VictoriaMetrics answers the newest points of a range with copies of older ones, for as long as its flag
+/// `-search.latencyOffset` says: 30 s where it isn't set.
+const DEFAULT_LATENCY_OFFSET: Duration = Duration::from_secs(30);
+
+/// New samples wait a second or two in VictoriaMetrics' memory before a query can see them.
+const IN_MEMORY: Duration = Duration::from_secs(5);
+
+/// How much of the list of flags is read.
+const FLAGS_BYTES: usize = 256 * 1024;
+
+/// How old a point must be before a read is sure to see it: zero but for VictoriaMetrics.
+///
+/// # Errors
+/// The server doesn't answer.
+pub(super) async fn settles_after(client: &Client, is_cluster: bool) -> Result<Duration, ReadFault> {
+    if is_cluster {
+        return Ok(DEFAULT_LATENCY_OFFSET);
+    }
+    let flags = client.request(Method::GET, Direction::Read, "/flags").send().await;
+    let flags = flags.map_err(|error| ReadFault::Connection(describe(error)))?;
+    // A server that hides its flags, or has none, is asked whether it counts as VictoriaMetrics does.
+    if flags.status().is_success() && !is_html(&flags) {
+        return Ok(of_flags(&beginning(flags).await));
+    }
+    let metrics = client.request(Method::GET, Direction::Read, "/metrics").send().await;
+    let metrics = beginning(metrics.map_err(|error| ReadFault::Connection(describe(error)))?).await;
+    Ok(if metrics.contains("\nvm_") { DEFAULT_LATENCY_OFFSET } else { Duration::ZERO })
+}
+
+fn is_html(response: &Response) -> bool {
+    let kind = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/html"))
+}
+
+/// The beginning of a body; where it breaks off, what came of it.
+async fn beginning(mut response: Response) -> String {
+    let mut text = vec![];
+    while let Ok(Some(chunk)) = response.chunk().await {
+        text.extend_from_slice(&chunk);
+        if text.len() > FLAGS_BYTES {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Reads the flags of VictoriaMetrics, a line each: `-search.latencyOffset="30s"`. Other text is another server's.
+fn of_flags(text: &str) -> Duration {
+    if !text.starts_with('-') {
+        return Duration::ZERO;
+    }
+    let value = text.lines().find_map(|line| line.strip_prefix("-search.latencyOffset="));
+    let offset = value.and_then(|value| go_duration(value.trim().trim_matches('"')));
+    offset.unwrap_or(DEFAULT_LATENCY_OFFSET).max(IN_MEMORY)
+}
+
+/// A duration as Go writes it: `1m30s`, `500ms`, `0s`.
+fn go_duration(text: &str) -> Option<Duration> {
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * seconds;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_of_victoria_metrics_is_read() {
+        let check = |text: &str, seconds| assert_eq!(of_flags(text), Duration::from_secs(seconds), "{text}");
+        check("-httpListenAddr=\":8428\"\n-search.latencyOffset=\"1m30s\"\n", 90);
+        check("-search.latencyOffset=\"0s\"", 5);
+        check("-search.latencyOffset=\"nonsense\"", 30);
+        check("-httpListenAddr=\":8428\"\n", 30);
+        check("<html>", 0);
+        check("", 0);
+    }
+}
