@@ -115,6 +115,11 @@ impl Assembly {
         Ok(Store { source: store.clone(), sink: store.clone(), written: store })
     }
 
+    /// Where the datasource `name` is written, not measured: for what no pipeline writes.
+    pub fn sink(&self, name: &str) -> Option<Arc<dyn Write>> {
+        self.stores.get(name).map(|store| store.sink.clone())
+    }
+
     /// The measured ports of a pipeline.
     ///
     /// # Errors

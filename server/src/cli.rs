@@ -1,6 +1,7 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
 pub mod completions;
+pub mod demo;
 pub mod detect;
 pub mod error;
 pub mod log;
@@ -47,6 +48,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  openanomaly demo
   openanomaly detect metrics.csv
   openanomaly detect http://localhost:9090 --query 'rate(http_requests_total[5m])' --last 1d
   openanomaly predict metrics.parquet --horizon 24
@@ -65,6 +67,7 @@ struct Global {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
     Models(models::ModelsArgs),
@@ -102,6 +105,7 @@ impl Command {
 
 fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
     let code = match command {
+        Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Models(args) => models::models(&args, terminal).map(|()| ExitCode::SUCCESS)?,

@@ -4,5 +4,6 @@ pub mod assembly;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod metrics;
 pub mod render;

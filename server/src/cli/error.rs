@@ -36,6 +36,9 @@ pub enum CliError {
     /// The service can't start.
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
+    /// The demo broke off.
+    #[error(transparent)]
+    Demo(#[from] crate::demo::DemoError),
     /// A file can't be read or written.
     #[error("{path}", path = path.display())]
     File {

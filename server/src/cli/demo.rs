@@ -1,0 +1,210 @@
+//! `demo`: the whole thing in fast motion, with incidents that are known.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::net::TcpListener;
+use tsdb::Step;
+
+use super::{CliError, Terminal};
+use crate::daemon::http::{Parts, routes};
+use crate::daemon::status::Status;
+use crate::demo::{Demo, DemoError, Plan, outcome::Outcome, show};
+use crate::metrics::Metrics;
+use crate::render::chart::Style;
+use crate::render::format::{Ink, time};
+
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+/// How many incidents are drawn.
+const CHARTS: usize = 2;
+
+/// Watches a generated fleet in fast motion, and shows what is found of the incidents in it.
+///
+/// Two weeks of history and then week after week of new points are written to an embedded time series database.
+/// Real pipelines read them from there, forecast, score, and write the scores back. In the end the scores are read
+/// from the database, grouped into alerts, and compared with the incidents that were put in. Somebody is called when
+/// three points in a row have a score above 1, or two of which the first has 10 or more; alerts within an hour of
+/// each other are one.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  openanomaly demo
+  openanomaly demo --seed 2 --series 200 --weeks 4
+  openanomaly demo --serve
+  openanomaly demo --output json | jq .false_alarms_per_series_week
+
+Exit codes: 0 done, 1 failed, or less than half found, or more than one false alarm a series and week")]
+pub struct DemoArgs {
+    /// What all chance comes from.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// How many series there are.
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    series: u16,
+    /// How many weeks are watched.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=52))]
+    weeks: u8,
+    /// Keeps the database in this new or empty folder [default: a temporary one].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The form of the result.
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    output: DemoForm,
+    /// Goes on after that, at a speed that eyes can follow, and serves /metrics and /health until Ctrl-C.
+    #[arg(long)]
+    serve: bool,
+    /// How many steps of five minutes pass in a second.
+    #[arg(long, default_value_t = 1.0, value_name = "N", requires = "serve", value_parser = speed)]
+    speed: f64,
+    /// Where /metrics is served.
+    #[arg(long, default_value = "127.0.0.1:8490", value_name = "ADDRESS", requires = "serve")]
+    listen: SocketAddr,
+}
+
+/// The form of the result.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum DemoForm {
+    /// For people.
+    #[default]
+    Table,
+    /// One object, for programs.
+    Json,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "this is no number".to_string())?;
+    if (0.01..=1000.0).contains(&speed) { Ok(speed) } else { Err("it must lie between 0.01 and 1000".into()) }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The database can't be used, a pass fails, or the result can't be written.
+pub fn demo(args: &DemoArgs, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+    let temporary = tempfile::tempdir()?;
+    let folder = args.data.clone().unwrap_or_else(|| temporary.path().join("tsdb"));
+    if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(CliError::flag("--data", &folder.display().to_string(), "the folder is not empty"));
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let plan = Plan { seed: args.seed, series: args.series.into(), watched: WEEK * args.weeks.into() };
+    runtime.block_on(async {
+        let listener = listen(args).await?;
+        let metrics = Metrics::new(terminal.now);
+        if args.output == DemoForm::Table {
+            show::opening(&plan, terminal.paint, &mut terminal.out)?;
+            terminal.out.flush()?;
+        }
+        let started = Instant::now();
+        let mut demo = play(plan, &folder, &metrics).await?;
+        let outcome = demo.outcome().await?;
+        show(&demo, &outcome, started.elapsed(), args, terminal).await?;
+        if let Some(listener) = listener {
+            serve(&mut demo, listener, metrics, args.speed, terminal).await?;
+        }
+        // A folder that goes away needs no tidy end.
+        if args.data.is_some() {
+            demo.close();
+        } else {
+            std::mem::forget(demo);
+        }
+        Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+/// Takes the address first, so that nobody waits only to hear that it is taken.
+async fn listen(args: &DemoArgs) -> Result<Option<TcpListener>, CliError> {
+    if !args.serve {
+        return Ok(None);
+    }
+    let failed = |error| CliError::flag("--listen", &args.listen.to_string(), error);
+    TcpListener::bind(args.listen).await.map(Some).map_err(failed)
+}
+
+/// Everything up to the end of the time that is watched, with a bar where stderr is a terminal.
+async fn play(plan: Plan, folder: &std::path::Path, metrics: &Arc<Metrics>) -> Result<Demo, DemoError> {
+    let style = ProgressStyle::with_template("{bar:40.cyan} {msg} · {elapsed} · {eta} left")
+        .expect("the template is well formed");
+    let bar = ProgressBar::new(plan.watched.as_secs()).with_style(style);
+    bar.set_message("learning from two weeks");
+    bar.tick();
+    let mut demo = Demo::start(plan, folder, metrics.clone()).await?;
+    let start = demo.now();
+    demo.play(|now| {
+        bar.set_position((now.millis() - start.millis()).unsigned_abs() / 1000);
+        bar.set_message(time(now, Step::from_millis(60_000).expect("it is above zero")));
+    })
+    .await?;
+    bar.finish_and_clear();
+    Ok(demo)
+}
+
+async fn show(
+    demo: &Demo,
+    outcome: &Outcome,
+    took: Duration,
+    args: &DemoArgs,
+    terminal: &mut Terminal,
+) -> Result<(), CliError> {
+    let (width, paint) = (terminal.width, terminal.paint);
+    if args.output == DemoForm::Json {
+        show::json(outcome, took, &mut terminal.out)?;
+        return Ok(terminal.out.flush()?);
+    }
+    for verdict in show::worth_a_chart(outcome, CHARTS) {
+        if let Some(scored) = demo.scored(&verdict.incident.series).await? {
+            show::chart(verdict, &scored, Style { width, height: 8, paint }, &mut terminal.out)?;
+        }
+    }
+    show::incidents(outcome, width, paint, &mut terminal.out)?;
+    show::summary(outcome, took, paint, &mut terminal.out)?;
+    show::next(args.serve, paint, &mut terminal.out)?;
+    Ok(terminal.out.flush()?)
+}
+
+/// Lets time pass step by step, and answers questions, until Ctrl-C.
+async fn serve(
+    demo: &mut Demo,
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    speed: f64,
+    terminal: &mut Terminal,
+) -> Result<(), CliError> {
+    let address = listener.local_addr()?;
+    let status = Arc::new(Status::default());
+    status.configured(demo.pipelines().map(|pipeline| pipeline.name.as_str()), vec![]);
+    metrics.running(demo.pipelines().count());
+    let server = axum::serve(listener, routes(Parts { metrics, status }));
+    let server = tokio::spawn(async move { server.await });
+    let serving = format!("Serving http://{address}/metrics · Ctrl-C ends it");
+    writeln!(terminal.out, "\n{}", terminal.paint.ink(Ink::Strong, serving))?;
+    terminal.out.flush()?;
+    let bar = ProgressBar::new_spinner();
+    let mut clock = tokio::time::interval(Duration::from_secs_f64(1.0 / speed));
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let stopped = tokio::signal::ctrl_c();
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            stop = &mut stopped => {
+                stop?;
+                break;
+            }
+            _ = clock.tick() => {}
+        }
+        demo.advance(1).await?;
+        let now = time(demo.now(), Step::from_millis(60_000).expect("it is above zero"));
+        bar.set_message(format!("{now} · {} points scored", demo.figures().scored));
+        bar.tick();
+    }
+    bar.finish_and_clear();
+    server.abort();
+    Ok(())
+}

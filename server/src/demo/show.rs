@@ -1,0 +1,208 @@
+//! The demo's result, for people and for programs.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use comfy_table::{Attribute, Cell, Color};
+use engine::Scored;
+use serde_json::{Value, json};
+use tsdb::{Labels, Timestamp};
+
+use super::alerts::{Alert, Verdict};
+use super::outcome::Outcome;
+use super::{Plan, STEP};
+use crate::render::chart::{Style, Trace, draw, window};
+use crate::render::format::{Ink, Paint, count, cut, duration, number, time};
+use crate::render::table;
+
+/// Writes what is about to be done.
+///
+/// # Errors
+/// The writer's.
+pub fn opening(plan: &Plan, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", paint.ink(Ink::Strong, "OpenAnomaly watches a fleet in fast motion"))?;
+    writeln!(
+        out,
+        "{} with seed {}: two weeks to learn from, then {} with known incidents.",
+        count(plan.series, "generated series", "generated series"),
+        plan.seed,
+        duration(plan.watched),
+    )?;
+    writeln!(
+        out,
+        "Pipelines read them from an embedded time series database and write their scores back to it.\n"
+    )
+}
+
+/// Draws one incident in the middle of its surroundings.
+///
+/// # Errors
+/// The writer's.
+pub fn chart(verdict: &Verdict, scored: &Scored, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let start = scored.y.index(verdict.incident.start).unwrap_or(0);
+    let range = window(start, scored.y.points(), style.readable_points() / 2);
+    let title = format!("{} · {}", words(verdict), name(&verdict.incident.series));
+    draw(&title, &Trace::of(scored, 0, range), style, out)?;
+    writeln!(out)
+}
+
+/// The found incidents that are worth a chart: the highest score of different kinds, at most `most`.
+pub fn worth_a_chart(outcome: &Outcome, most: usize) -> Vec<&Verdict> {
+    let mut found: Vec<(&Verdict, f64)> =
+        outcome.verdicts.iter().filter_map(|verdict| Some((verdict, verdict.alert.as_ref()?.score))).collect();
+    found.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut kinds = vec![];
+    found.retain(|(verdict, _)| {
+        let new = !kinds.contains(&verdict.incident.kind);
+        kinds.push(verdict.incident.kind);
+        new
+    });
+    found.into_iter().take(most).map(|(verdict, _)| verdict).collect()
+}
+
+/// Writes the incidents, one a line.
+///
+/// # Errors
+/// The writer's.
+pub fn incidents(outcome: &Outcome, width: usize, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    let mut table = table::plain(&["Incident", "Start (UTC)", "Lasts", "Found after", "Score", "Series"], width, paint);
+    for verdict in &outcome.verdicts {
+        let incident = &verdict.incident;
+        let lasts = Duration::from_millis((incident.end.millis() - incident.start.millis()).unsigned_abs());
+        let (found, score) = match (&verdict.alert, verdict.delay()) {
+            (Some(alert), Some(delay)) => {
+                let delay = if delay.is_zero() { "at once".to_string() } else { duration(delay) };
+                (Cell::new(format!("✓ {delay}")).fg(Color::Green), number(round(alert.score)))
+            }
+            _ => (Cell::new("✗ missed").fg(Color::Red).add_attribute(Attribute::Bold), "–".to_string()),
+        };
+        table.add_row([
+            Cell::new(words(verdict)),
+            Cell::new(time(incident.start, STEP)),
+            Cell::new(duration(lasts)),
+            found,
+            Cell::new(score),
+            Cell::new(cut(&name(&incident.series), width.saturating_sub(70).max(24))),
+        ]);
+    }
+    table::right(&mut table, &[4]);
+    table::write(&table, out)?;
+    writeln!(out)
+}
+
+/// Writes what it comes to: found, false alarms, figures.
+///
+/// # Errors
+/// The writer's.
+pub fn summary(outcome: &Outcome, took: Duration, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    let (found, all) = (outcome.found(), outcome.verdicts.len());
+    let delay = outcome.median_delay().map(|delay| format!(", half of them within {}", duration(delay)));
+    let found = paint.ink(Ink::Strong, format!("{found} of {}", count(all, "incident", "incidents")));
+    writeln!(out, "Found         {found}{}", delay.unwrap_or_default())?;
+    let alarms = paint.ink(Ink::Strong, count(outcome.false_alarms.len(), "false alarm", "false alarms"));
+    let rate = number((outcome.false_alarms_per_series_week() * 1000.0).round() / 1000.0);
+    writeln!(out, "False         {alarms}, that is {rate} a series and week")?;
+    for alert in &outcome.false_alarms {
+        let (start, score, series) = (time(alert.start, STEP), round(alert.score), name(&outcome.series[alert.row]));
+        writeln!(out, "              {}", paint.ink(Ink::Faint, format!("{start} · score {} · {series}", number(score))))?;
+    }
+    let figures = outcome.figures;
+    let points = usize::try_from(figures.scored).unwrap_or(usize::MAX);
+    let passes = usize::try_from(figures.passes).unwrap_or(usize::MAX);
+    let rate = number((figures.scored as f64 / took.as_secs_f64().max(1e-9) / 100.0).round() * 100.0);
+    writeln!(
+        out,
+        "Work          {} by {} in {} · {} scored in {} ({rate} points/s)",
+        count(outcome.plan.series, "series", "series"),
+        count(outcome.pipelines, "pipeline", "pipelines"),
+        count(passes, "pass", "passes"),
+        count(points, "point", "points"),
+        duration(took),
+    )
+}
+
+/// Writes how to go on.
+///
+/// # Errors
+/// The writer's.
+pub fn next(serves: bool, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    let lines = [
+        ("openanomaly demo --serve", "the same, then live: metrics on http://127.0.0.1:8490/metrics"),
+        ("openanomaly detect metrics.csv", "your own file; or a server: detect http://localhost:9090 -q up"),
+        ("openanomaly run --config FILE", "the service, with your pipelines on their schedules"),
+    ];
+    writeln!(out)?;
+    for (command, what) in lines.into_iter().skip(usize::from(serves)) {
+        writeln!(out, "  {}  {}", paint.ink(Ink::Actual, format!("{command:<31}")), paint.ink(Ink::Faint, what))?;
+    }
+    Ok(())
+}
+
+/// Writes one JSON object: `seed`, `series`, `watched_seconds`, `passes`, `points_scored`, `samples_written`,
+/// `took_seconds`, `points_per_second`, `incidents` (each with `found`, and where it was, `delay_seconds` and
+/// `score`), `found`, `missed`, `false_alarms`, `false_alarms_per_series_week` and `good`.
+///
+/// # Errors
+/// The writer's.
+pub fn json(outcome: &Outcome, took: Duration, out: &mut dyn Write) -> io::Result<()> {
+    let (found, figures) = (outcome.found(), outcome.figures);
+    let document = json!({
+        "seed": outcome.plan.seed,
+        "series": outcome.plan.series,
+        "watched_seconds": outcome.plan.watched.as_secs(),
+        "passes": figures.passes,
+        "points_scored": figures.scored,
+        "samples_written": figures.written,
+        "took_seconds": took.as_secs_f64(),
+        "points_per_second": figures.scored as f64 / took.as_secs_f64().max(1e-9),
+        "found": found,
+        "missed": outcome.verdicts.len() - found,
+        "false_alarms_per_series_week": outcome.false_alarms_per_series_week(),
+        "good": outcome.is_good(),
+        "incidents": outcome.verdicts.iter().map(verdict_json).collect::<Vec<_>>(),
+        "false_alarms": outcome.false_alarms.iter().map(|alert| alert_json(alert, &outcome.series)).collect::<Vec<_>>(),
+    });
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+fn verdict_json(verdict: &Verdict) -> Value {
+    let incident = &verdict.incident;
+    json!({
+        "series": incident.series.to_string(),
+        "kind": incident.kind.to_string(),
+        "start": incident.start.to_string(),
+        "end": incident.end.to_string(),
+        "found": verdict.alert.is_some(),
+        "delay_seconds": verdict.delay().map(|delay| delay.as_secs()),
+        "score": verdict.alert.as_ref().map(|alert| alert.score),
+    })
+}
+
+fn alert_json(alert: &Alert, series: &[Labels]) -> Value {
+    let text = |time: Timestamp| time.to_string();
+    json!({
+        "series": series[alert.row].to_string(),
+        "start": text(alert.start),
+        "called": text(alert.called),
+        "last": text(alert.last),
+        "score": alert.score,
+    })
+}
+
+/// The kind of incident, in words.
+fn words(verdict: &Verdict) -> String {
+    verdict.incident.kind.to_string().replace('_', " ")
+}
+
+/// What tells a series from the others of the fleet.
+fn name(series: &Labels) -> String {
+    let instance = series.get("instance").unwrap_or("");
+    let service = series.get("service").or(series.get("queue")).map(|name| format!(", {name}"));
+    format!("{} {}{}", series.name(), instance, service.unwrap_or_default())
+}
+
+/// With two digits after the point.
+fn round(score: f64) -> f64 {
+    (score * 100.0).round() / 100.0
+}
