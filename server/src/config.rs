@@ -334,7 +334,7 @@ mod tests {
             let error = load(text).unwrap_err().to_string();
             assert!(error.contains(part), "{error} doesn't say {part}");
         };
-        check("listen: 1", "datasources");
+        check("catch_up: 1h", "datasources");
         check("datasources: {a: {}}", "datasource `a`: give the `url`");
         check("datasources: {a: {url: x, path: y}}", "not both");
         check("datasources: {a: {url: x, timeout: 5 parsecs}}", "`5 parsecs` is no duration");

@@ -1,5 +1,7 @@
 //! The service on a real server, from the series that it reads to the alert that fires.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,7 +46,7 @@ fn value(row: usize, time: Timestamp, incident: Timestamp) -> f64 {
 
 fn labels(row: usize) -> Labels {
     let metric = Labels::metric("requests_per_second").with("instance", &format!("host-{row}:9100"));
-    metric.with("job", "web").with("zone", if row % 2 == 0 { "a" } else { "b" })
+    metric.with("job", "web").with("zone", if row.is_multiple_of(2) { "a" } else { "b" })
 }
 
 /// A day of history and the points to come.
@@ -192,7 +194,7 @@ async fn after_kill_9_no_score_is_missing_doubled_or_different() {
     let reader = QueryRange::new(&server.connection(), 0).unwrap();
     let (first, last) = check_scores(&scene, &reader).await;
     assert!(last >= scene.start + Duration::from_secs(85), "{first} – {last}");
-    for line in server.get("/api/v1/export?match[]=anomaly_score").await.unwrap().lines() {
+    for line in export(server.url()).await.lines() {
         let series: serde_json::Value = serde_json::from_str(line).unwrap();
         let mut times: Vec<i64> =
             series["timestamps"].as_array().unwrap().iter().map(|time| time.as_i64().unwrap()).collect();
@@ -230,4 +232,9 @@ async fn an_alert_of_prometheus_fires_for_the_incidents_and_not_before() {
         assert!(firing.time(since) >= scene.incident, "{labels} fires at {}", firing.time(since));
         assert_eq!(labels.get("source"), Some("requests_per_second"));
     }
+}
+
+/// Every sample of every score, as VictoriaMetrics keeps it: a line a series.
+async fn export(url: &str) -> String {
+    reqwest::get(format!("{url}/api/v1/export?match[]=anomaly_score")).await.unwrap().text().await.unwrap()
 }

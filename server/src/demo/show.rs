@@ -28,10 +28,7 @@ pub fn opening(plan: &Plan, paint: Paint, out: &mut dyn Write) -> io::Result<()>
         plan.seed,
         duration(plan.watched),
     )?;
-    writeln!(
-        out,
-        "Pipelines read them from an embedded time series database and write their scores back to it.\n"
-    )
+    writeln!(out, "Pipelines read them from an embedded time series database and write their scores back to it.\n")
 }
 
 /// Draws one incident in the middle of its surroundings.
@@ -104,7 +101,11 @@ pub fn summary(outcome: &Outcome, took: Duration, paint: Paint, out: &mut dyn Wr
     writeln!(out, "False         {alarms}, that is {rate} a series and week")?;
     for alert in &outcome.false_alarms {
         let (start, score, series) = (time(alert.start, STEP), round(alert.score), name(&outcome.series[alert.row]));
-        writeln!(out, "              {}", paint.ink(Ink::Faint, format!("{start} · score {} · {series}", number(score))))?;
+        writeln!(
+            out,
+            "              {}",
+            paint.ink(Ink::Faint, format!("{start} · score {} · {series}", number(score)))
+        )?;
     }
     let figures = outcome.figures;
     let points = usize::try_from(figures.scored).unwrap_or(usize::MAX);
