@@ -38,6 +38,7 @@ fn main() -> io::Result<()> {
     let start = Timestamp::from_seconds(arguments.start);
     let scenario = Scenario::new(arguments.seed, start, step, arguments.series);
     let Generated { frame, incidents } = generate(&scenario, arguments.points);
+    std::fs::create_dir_all(&arguments.folder)?;
     write_csv(&frame, &arguments.folder.join("metrics.csv"))?;
     let incidents: Vec<Value> = incidents.iter().map(describe).collect();
     serde_json::to_writer_pretty(File::create(arguments.folder.join("incidents.json"))?, &incidents)?;
