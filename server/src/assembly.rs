@@ -62,7 +62,7 @@ pub enum AssemblyError {
 struct Store {
     source: Arc<dyn Read>,
     sink: Arc<dyn Write>,
-    /// What is written is read back from where it is written.
+    /// What is written is read back from where it is written, but for clusters.
     written: Arc<dyn Read>,
 }
 
@@ -179,10 +179,12 @@ fn server(name: &str, datasource: &Datasource) -> Result<Store, AssemblyError> {
     let seed = u64::from(std::process::id());
     let query = |connection: &Connection| QueryRange::new(connection, seed).map_err(wrong);
     let options = Options { takes_ahead: datasource.takes_ahead, ..Options::default() };
+    // A cluster of VictoriaMetrics is written to in one place and read in another.
+    let written = if datasource.tenant_id.is_some() { &reading } else { &writing };
     Ok(Store {
         source: Arc::new(query(&reading)?),
         sink: Arc::new(RemoteWrite::new(&writing, options).map_err(wrong)?),
-        written: Arc::new(query(&writing)?),
+        written: Arc::new(query(written)?),
     })
 }
 
