@@ -71,7 +71,8 @@ impl Univariate for Ets {
         let period = self.season.length(series).filter(|period| *period <= LONGEST_SEASON);
         let values = series.filled(period);
         let recent = &values[values.len().saturating_sub(POINTS.max(3 * period.unwrap_or(1)))..];
-        let fitted = AutoETS::new(period.unwrap_or(1), self.spec.0.as_str()).ok()?.fit(recent).ok()?;
+        let spec = if period.is_some() { self.spec.0.clone() } else { format!("{}N", &self.spec.0[..2]) };
+        let fitted = AutoETS::new(period.unwrap_or(1), spec.as_str()).ok()?.fit(recent).ok()?;
         let inside = fitted.predict_in_sample(None).ok()?.point;
         let missed = recent.iter().zip(&inside).map(|(value, expected)| value - expected);
         let residuals = Residuals::new(missed.filter(|missed| missed.is_finite()).collect())?;

@@ -13,6 +13,8 @@ use crate::residuals::Residuals;
 
 /// How many parameter sets run side by side.
 const LANES: usize = 8;
+/// From as many of the last points the weights are chosen: older ones add little to what a few numbers need.
+const SEARCHED: usize = 1000;
 /// The level weights tried first.
 const ALPHAS: [f64; LANES] = [0.01, 0.03, 0.08, 0.15, 0.3, 0.5, 0.7, 0.95];
 /// Trends tried, as (trend weight as a part of the level weight, damping).
@@ -135,15 +137,21 @@ struct Fit<'a> {
     cycle: &'a [f64],
     level: f64,
     limit: f64,
+    /// Where the search starts, and at which level.
+    search: (usize, f64),
     warm_up: usize,
 }
 
 impl<'a> Fit<'a> {
     fn new(values: &'a [f64], cycle: &'a [f64]) -> Self {
         let rest: Vec<f64> = values.iter().enumerate().map(|(at, value)| value - cycle[at % cycle.len()]).collect();
-        let first: Vec<f64> = rest.iter().copied().filter(|value| !value.is_nan()).take(9).collect();
+        let level_at = |from: usize| {
+            median(&mut rest[from..].iter().copied().filter(|value| !value.is_nan()).take(9).collect::<Vec<_>>())
+        };
+        let from = values.len().saturating_sub(SEARCHED);
+        let (level, search) = (level_at(0), (from, level_at(from)));
         let warm_up = (values.len() / 4).min(20);
-        Self { values, cycle, level: median(&mut first.clone()), limit: CLIP * step_deviation(&rest), warm_up }
+        Self { values, cycle, level, limit: CLIP * step_deviation(&rest), search, warm_up }
     }
 
     /// The mean of the squared surprises, cut off, of the best of eight models.
@@ -158,11 +166,12 @@ impl<'a> Fit<'a> {
         let beta = weights.map(|weights| weights.beta);
         let gamma = weights.map(|weights| weights.gamma);
         let phi = weights.map(|weights| weights.phi);
-        let (mut level, mut slope, mut costs) = ([self.level; LANES], [0.0; LANES], [0.0; LANES]);
+        let (from, level) = self.search;
+        let (mut level, mut slope, mut costs) = ([level; LANES], [0.0; LANES], [0.0; LANES]);
         let mut cycle: Vec<[f64; LANES]> =
             if SEASON { self.cycle.iter().map(|value| [*value; LANES]).collect() } else { vec![] };
-        let mut phase = 0;
-        for (at, value) in self.values.iter().enumerate() {
+        let mut phase = from % self.cycle.len();
+        for (at, value) in self.values[from..].iter().enumerate() {
             let counts = if at >= self.warm_up && !value.is_nan() { 1.0 } else { 0.0 };
             let season = if SEASON { cycle[phase] } else { [0.0; LANES] };
             let mut moved = season;
