@@ -93,8 +93,7 @@ pub fn compare(incidents: Vec<Incident>, alerts: &[Alert]) -> (Vec<Verdict>, Vec
     let during = |alert: &Alert, incident: &Incident, grace: Duration| {
         alert.row == incident.row && alert.start < incident.end + grace && alert.last >= incident.start
     };
-    let explained =
-        |alert: &Alert| incidents.iter().any(|incident| during(alert, incident, AFTER_EFFECT));
+    let explained = |alert: &Alert| incidents.iter().any(|incident| during(alert, incident, AFTER_EFFECT));
     let false_alarms = alerts.iter().filter(|alert| !explained(alert)).cloned().collect();
     let verdict = |incident: Incident| {
         let alert = alerts.iter().find(|alert| during(alert, &incident, Duration::ZERO)).cloned();
@@ -155,9 +154,11 @@ mod tests {
             start: at(start),
             end: at(end),
         };
-        let alert = |row, start, last| Alert { row, start: at(start), called: at(start + 10), last: at(last), score: 2.0 };
+        let alert =
+            |row, start, last| Alert { row, start: at(start), called: at(start + 10), last: at(last), score: 2.0 };
         let incidents = vec![incident(0, 100, 200), incident(1, 100, 200)];
-        let alerts = [alert(0, 0, 50), alert(0, 150, 160), alert(1, 200, 300), alert(1, 3800, 3900), alert(2, 150, 160)];
+        let alerts =
+            [alert(0, 0, 50), alert(0, 150, 160), alert(1, 200, 300), alert(1, 3800, 3900), alert(2, 150, 160)];
         let (verdicts, wrong) = compare(incidents, &alerts);
         assert_eq!(verdicts[0].delay(), Some(Duration::from_secs(60)));
         assert_eq!(verdicts[1].delay(), None, "an after-effect is no find");

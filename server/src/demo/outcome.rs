@@ -116,11 +116,7 @@ impl Demo {
 }
 
 /// The rows of `frame`, which `pipeline` wrote, each with the number of its source among `series`.
-fn rows<'a>(
-    frame: &'a Frame,
-    pipeline: &'a Pipeline,
-    series: &[Labels],
-) -> impl Iterator<Item = (usize, &'a [f64])> {
+fn rows<'a>(frame: &'a Frame, pipeline: &'a Pipeline, series: &[Labels]) -> impl Iterator<Item = (usize, &'a [f64])> {
     let own = series.iter().enumerate().filter(|(_, series)| pipelines::watches(pipeline, series));
     let known: HashMap<Labels, usize> = own.map(|(row, series)| (source(series), row)).collect();
     frame.rows().filter_map(move |(labels, values)| Some((*known.get(&source(labels))?, values)))
