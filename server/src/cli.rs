@@ -60,8 +60,8 @@ Examples:
 struct Global {
     #[command(flatten)]
     log: log::LogArgs,
-    /// Whether results have colours [auto: on a terminal, unless NO_COLOR is set].
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = false)]
+    /// Whether results have colours.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     color: terminal::Color,
 }
 

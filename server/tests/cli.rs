@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -97,7 +99,7 @@ fn stdin_and_a_reader_that_goes_away_are_fine() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), csv().as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(csv().as_bytes()).unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
@@ -115,6 +117,76 @@ fn predict_answers_quantiles() {
     assert!(lines[1].starts_with("2026-01-13T00:00:00Z,"), "{csv}");
     let table = stdout(&run(&["predict", path, "--horizon", "4"]));
     assert!(table.contains("2 series · 4 points ahead") && table.contains("series/s"), "{table}");
+}
+
+/// A VictoriaMetrics on this machine, ended with the test.
+struct Store {
+    child: std::process::Child,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Store {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let child = Command::new("victoria-metrics")
+            .arg(format!("-storageDataPath={}", folder.path().display()))
+            .arg(format!("-httpListenAddr={address}"))
+            .args(["-retentionPeriod=100y", "-search.latencyOffset=0s"])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("victoria-metrics is installed: apt-get install victoria-metrics");
+        Self { child, address, _folder: folder }
+    }
+
+    /// Sends a request until the server is there; answers the status line.
+    fn send(&self, path: &str, body: &str) -> String {
+        for _ in 0..300 {
+            if let Ok(mut stream) = TcpStream::connect(&self.address) {
+                let length = body.len();
+                let head = format!(
+                    "POST {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+                );
+                stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                return answer.lines().next().unwrap_or("").to_string();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{} doesn't come up", self.address);
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn detect_and_predict_read_from_a_server() {
+    let store = Store::start();
+    let csv = csv();
+    let path = "/api/v1/import/csv?format=1:time:unix_s,2:label:host,3:metric:cpu";
+    let (_, rows) = csv.split_once('\n').unwrap();
+    assert!(store.send(path, rows).contains(" 204 "));
+    store.send("/internal/force_flush", "");
+    let url = format!("http://{}", store.address);
+    let range = ["--from", "2026-01-10T12:00:00Z", "--to", "2026-01-11T12:00:00Z", "--header", "X-Test: 1"];
+    let found = run(&[&["detect", &url, "--query", "cpu{host=\"web\"}", "--output", "json"], &range[..]].concat());
+    let found: serde_json::Value = serde_json::from_str(&stdout(&found)).unwrap();
+    assert_eq!(found["incidents"][0]["start_ms"], 1_768_089_600_000_i64);
+    assert_eq!(found["incidents"][0]["labels"]["host"], "web");
+    assert_eq!(found["timestamps_ms"].as_array().unwrap().len(), 289);
+    let ahead =
+        run(&[&["predict", &url, "--query", "sum(cpu)", "--horizon", "2", "--output", "csv"], &range[..]].concat());
+    assert!(stdout(&ahead).contains("2026-01-11T12:05:00Z,"), "{ahead:?}");
+    check_error(&["detect", &url, "--query", "cpu{"], 1, &["422", "cpu{"]);
+    check_error(&["detect", &url, "--query", "nothing_has_this_name"], 1, &["no value"]);
 }
 
 /// An error says on stderr what is wrong, and nothing comes on stdout.
@@ -148,6 +220,7 @@ fn what_is_wrong_is_said() {
     check_error(&["detect", path, "--horizon", "0"], 2, &["--horizon"]);
     check_error(&["detect", path, "-o", "/no/such/folder/x.csv"], 1, &["/no/such/folder/x.csv", "because"]);
     check_error(&["detect", "http://127.0.0.1:1"], 2, &["--query"]);
+    check_error(&["predict", path, "--from", "2027-01-01"], 1, &["--from"]);
     check_error(&["predict", path, "--quantile", "2"], 2, &["--quantile"]);
     check_error(&["predict", path, "--output", "html"], 2, &["table, csv or json"]);
     check_error(&["detect", path, "--log-level", "a=b=c"], 2, &["--log-level"]);

@@ -2,9 +2,11 @@
 
 mod prometheus;
 mod server;
+mod service;
 mod victoria_metrics;
 
 pub use prometheus::{Prometheus, Setup};
+pub use service::Service;
 pub use victoria_metrics::VictoriaMetrics;
 
 use tsdb::prometheus::remote_write::Options;

@@ -116,7 +116,7 @@ impl Drop for Server {
 }
 
 /// An address on this machine that nobody listens on at the moment.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
     listener.local_addr().expect("it is bound").to_string()
 }

@@ -1,5 +1,7 @@
 //! Every store that is read and written answers the same suite. A new one is one more test at the end.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test says what is wrong")]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tests::{Prometheus, Setup, VictoriaMetrics};

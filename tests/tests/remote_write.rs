@@ -1,5 +1,7 @@
 //! What real receivers make of samples that they don't take.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test says what is wrong")]
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tests::{Prometheus, Setup, VictoriaMetrics, load};

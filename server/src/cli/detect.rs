@@ -53,8 +53,8 @@ const EXAMPLES: &str = "\
 Examples:
   openanomaly detect metrics.csv
   openanomaly detect metrics.csv -o report.html
-  openanomaly detect http://localhost:9090 -q 'sum by (job) (rate(http_requests_total[5m]))' --last 2d
-  curl -s https://example.org/load.csv | openanomaly detect - --value-column load --direction above
+  openanomaly detect http://localhost:9090 -q 'rate(http_requests_total[5m])' --last 2d
+  zcat load.csv.gz | openanomaly detect - --value-column load --direction above
   openanomaly detect metrics.parquet --output json | jq '.incidents[0]'
 
 Exit codes: 0 done, 1 failed, 2 wrong flags, 3 anomalies found (with --fail-on-anomaly)";
@@ -103,7 +103,7 @@ pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, Cl
     let model = args.model.build()?;
     let server_context = args.judge.context.unwrap_or(Span::Duration(7 * DAY));
     let frame = args.source.read(server_context, terminal)?;
-    let plan = Plan::new(args, &frame, terminal)?;
+    let plan = Plan::new(args, &frame)?;
     let started = Instant::now();
     let history = History::of(shifted(frame.clone(), -plan.offset));
     let model = Shown::new(model, plan.forecasts());
@@ -136,12 +136,12 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: &DetectArgs, frame: &Frame, terminal: &Terminal) -> Result<Self, CliError> {
+    fn new(args: &DetectArgs, frame: &Frame) -> Result<Self, CliError> {
         let (step, points) = (frame.step(), frame.points());
         let window = args.judge.context.map_or_else(|| widest(step), |span| span.points(step));
         let learned = args.judge.context.map_or_else(|| warm_up(step, points).min(window), |_| window);
         let horizon = args.judge.horizon.map_or_else(|| step.count(DAY / 24).clamp(4, 60), |span| span.points(step));
-        let after = match args.source.start(terminal.now) {
+        let after = match args.source.start(frame.end()) {
             Some(from) => from - step,
             None => frame.time(learned) - step,
         };
@@ -278,4 +278,26 @@ fn draw(report: &Report, charts: usize, style: chart::Style, out: &mut dyn io::W
         writeln!(out)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_leave_enough_to_learn_from_and_to_judge() {
+        // step in minutes, points: what a forecast sees, what is only learned from
+        for (minutes, points, sees, learns) in [
+            (1, 40_320, 4320, 4320),
+            (5, 4032, 4032, 1344),
+            (5, 1000, 4032, 500),
+            (60, 24 * 30, 336, 240),
+            (1440, 365, 336, 121),
+            (5, 3, 4032, 2),
+        ] {
+            let step = Step::from_millis(minutes * 60_000).unwrap();
+            let got = (widest(step), warm_up(step, points).min(widest(step)));
+            assert_eq!(got, (sees, learns), "{points} points of {minutes} minutes");
+        }
+    }
 }

@@ -9,10 +9,18 @@ use super::CliError;
 #[derive(clap::Args, Debug)]
 pub struct LogArgs {
     /// The form of the log, which goes to stderr.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", env = "OPENANOMALY_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        env = "OPENANOMALY_LOG_FORMAT",
+        hide_env_values = true
+    )]
     log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or a filter such as tsdb=debug.
-    #[arg(long, global = true, value_name = "LEVEL", env = "OPENANOMALY_LOG_LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", env = "OPENANOMALY_LOG_LEVEL", hide_env_values = true)]
     log_level: Option<String>,
     /// Logs more: -v info, -vv debug, -vvv trace.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

@@ -6,7 +6,7 @@ use models::{Levels, Request};
 
 use super::model::ModelArgs;
 use super::output::{Form, OutputArgs};
-use super::source::{SourceArgs, Span, parse_span};
+use super::source::{SourceArgs, Span, between, parse_span};
 use super::{CliError, Terminal};
 use crate::render::prediction::{self, Prediction};
 
@@ -30,7 +30,7 @@ pub struct PredictArgs {
 const EXAMPLES: &str = "\
 Examples:
   openanomaly predict metrics.csv --horizon 24
-  openanomaly predict metrics.csv --horizon 1d --quantile 0.05 --quantile 0.95 --output csv > forecast.csv
+  openanomaly predict metrics.csv --horizon 1d --quantile 0.05 --quantile 0.95 -o forecast.csv
   openanomaly predict http://localhost:8428 -q 'sum(node_load1)' --last 14d --horizon 6h";
 
 /// How far ahead, and what of it.
@@ -60,6 +60,10 @@ pub fn predict(args: &PredictArgs, terminal: &mut Terminal) -> Result<(), CliErr
     let model = args.model.build()?;
     let levels = levels(&args.ahead.quantile)?;
     let frame = args.source.read(Span::Points(0), terminal)?;
+    let frame = between(&frame, args.source.start(frame.end()), args.source.to);
+    if frame.samples() == 0 {
+        return Err(args.source.nothing("there is no value between --from and --to"));
+    }
     let horizon = args.ahead.horizon.points(frame.step());
     let window = args.ahead.context.map_or(CONTEXT, |span| span.points(frame.step()));
     let first = frame.points().saturating_sub(window);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::pipeline::duration;
 use tsdb::file::{File, FileOptions};
-use tsdb::prometheus::Connection;
+use tsdb::prometheus::{Connection, QueryRange};
 use tsdb::{Frame, Limits, RangeQuery, Read, Step, Timestamp};
 
 use super::{CliError, Terminal};
@@ -28,7 +28,7 @@ pub struct SourceArgs {
     /// The distance between points, such as 5m [default: a file's own, 5m for a server].
     #[arg(long, value_name = "DURATION", value_parser = step)]
     pub step: Option<Step>,
-    /// How much of the past is looked at, for a server [default: 1d].
+    /// How much of the past is looked at [default: all of a file, 1d of a server].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "from")]
     pub last: Option<Duration>,
     /// Where to begin: 2026-01-31, 2026-01-31T10:00:00Z or seconds since 1970.
@@ -118,10 +118,10 @@ impl SourceArgs {
         CliError::Source { origin: self.title(), reason: reason.into() }
     }
 
-    /// The first point that is looked at; `None` where a file's own start decides.
-    pub fn start(&self, now: Timestamp) -> Option<Timestamp> {
+    /// The first point that is looked at, where `end` is the newest; `None` where a file's own start decides.
+    pub fn start(&self, end: Timestamp) -> Option<Timestamp> {
         let last = self.last.or(self.is_server().then_some(DAY));
-        self.from.or_else(|| Some(self.to.unwrap_or(now) - last?))
+        self.from.or_else(|| Some(self.to.unwrap_or(end) - last?))
     }
 
     fn query(&self, context: Span, terminal: &Terminal) -> Result<Frame, CliError> {
@@ -133,8 +133,8 @@ impl SourceArgs {
             .ok_or_else(|| CliError::Usage("there is no point between --from and --to".into()))?;
         let mut connection = Connection::new(&self.source);
         connection.headers = self.header.clone();
-        let _ = range;
-        Err(self.nothing("not yet"))
+        let server = QueryRange::new(&connection, 0).map_err(|error| self.nothing(error.to_string()))?;
+        answer(&server, &range)
     }
 
     fn file(&self) -> Result<Frame, CliError> {
@@ -163,6 +163,19 @@ impl SourceArgs {
             .ok_or_else(|| self.nothing("there is no point in it"))?;
         answer(&file, &all)
     }
+}
+
+/// The points of a frame from `from` to `to`, both included.
+pub fn between(frame: &Frame, from: Option<Timestamp>, to: Option<Timestamp>) -> Frame {
+    let inside = |point: &usize| {
+        let time = frame.time(*point);
+        from.is_none_or(|from| time >= from) && to.is_none_or(|to| time <= to)
+    };
+    let points: Vec<usize> = (0..frame.points()).filter(inside).collect();
+    let first = points.first().copied().unwrap_or(0);
+    let values: Vec<f64> = frame.rows().flat_map(|(_, row)| &row[first..first + points.len()]).copied().collect();
+    Frame::new(frame.series().to_vec(), frame.time(first), frame.step(), points.len(), values)
+        .expect("its rows are unique, and as long as its points are many")
 }
 
 /// Reads from a store, and logs what it warns of.
@@ -230,6 +243,24 @@ mod tests {
         }
         for text in ["", "0", "0s", "-3", "1.5h", "soon"] {
             assert!(parse_span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_frame_keeps_its_times() {
+        let step = Step::from_millis(1000).unwrap();
+        let series = vec![tsdb::Labels::metric("a"), tsdb::Labels::metric("b")];
+        let frame = Frame::new(series, Timestamp::default(), step, 3, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        let second = Some(Timestamp::from_seconds(1));
+        for (from, to, start, values) in [
+            (None, None, 0, &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0][..]),
+            (second, None, 1, &[1.0, 2.0, 4.0, 5.0]),
+            (None, second, 0, &[0.0, 1.0, 3.0, 4.0]),
+            (second, second, 1, &[1.0, 4.0]),
+            (Some(Timestamp::from_seconds(9)), None, 0, &[]),
+        ] {
+            let part = between(&frame, from, to);
+            assert_eq!((part.start(), part.values()), (Timestamp::from_seconds(start), values));
         }
     }
 

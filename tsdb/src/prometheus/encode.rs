@@ -11,6 +11,9 @@ use std::sync::Arc;
 use crate::labels::{Labels, METRIC_NAME};
 use crate::time::{Step, Timestamp};
 
+/// A label's name and value.
+type Pair = (Arc<str>, Arc<str>);
+
 /// The marker that ends a series in Prometheus: the one NaN that is sent. Every other NaN is a gap.
 pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
@@ -215,7 +218,7 @@ impl Encoder {
     }
 
     /// Writes a label with nothing repeated.
-    fn put_label(&mut self, (name, value): &(Arc<str>, Arc<str>)) {
+    fn put_label(&mut self, (name, value): &Pair) {
         self.scratch.clear();
         self.scratch.push(0x0a);
         put_varint(&mut self.scratch, text_bytes(name) + text_bytes(value));
@@ -226,7 +229,7 @@ impl Encoder {
 
     /// Writes a label of which one with another value, or the same, stands at `from`.
     #[inline]
-    fn put_value(&mut self, pair: &(Arc<str>, Arc<str>), before: &Arc<str>, from: usize) {
+    fn put_value(&mut self, pair: &Pair, before: &Arc<str>, from: usize) {
         let (name, value) = pair;
         let bytes = label_bytes(pair);
         let equal = if Arc::ptr_eq(value, before) { value.len() } else { common_prefix(value, before) };
@@ -365,7 +368,7 @@ fn labels_bytes(labels: &Labels) -> usize {
 
 /// How many bytes a label takes.
 #[inline]
-fn label_bytes((name, value): &(Arc<str>, Arc<str>)) -> usize {
+fn label_bytes((name, value): &Pair) -> usize {
     let inner = text_bytes(name) + text_bytes(value);
     1 + varint_bytes(inner as u64) + inner
 }
@@ -401,13 +404,23 @@ fn varint(mut value: u64) -> ([u8; 10], usize) {
     (bytes, count + 1)
 }
 
-/// What keeps a series from being sent: it has no metric name, or a name that Prometheus doesn't allow.
-pub fn invalid_label(labels: &Labels) -> Option<String> {
+/// What keeps a series from being sent: it has no metric name, or a name that Prometheus doesn't allow. `valid`, a
+/// series known to be right, saves looking at the names that both share.
+pub fn invalid_label(labels: &Labels, valid: Option<&Labels>) -> Option<String> {
+    if valid.is_some_and(|valid| shares_names(labels, valid)) {
+        return None;
+    }
     if !is_name(labels.name(), true) {
         return Some(format!("{labels}: `{}` is no metric name", labels.name()));
     }
     let bad = labels.iter().map(|(name, _)| name).find(|name| *name != METRIC_NAME && !is_name(name, false));
     bad.map(|name| format!("{labels}: `{name}` is no label name"))
+}
+
+/// Whether all names are the same in memory, and the metric's name too.
+fn shares_names(a: &Labels, b: &Labels) -> bool {
+    let shares = |(a, b): (&Pair, &Pair)| Arc::ptr_eq(&a.0, &b.0) && (Arc::ptr_eq(&a.1, &b.1) || *a.0 != *METRIC_NAME);
+    a.len() == b.len() && a.pairs().iter().zip(b.pairs()).all(shares)
 }
 
 fn is_name(name: &str, colon: bool) -> bool {
@@ -573,12 +586,18 @@ mod tests {
     fn names_are_checked() {
         let named = |name: &str| Labels::metric("up").with(name, "x");
         for labels in [Labels::metric("a:b"), named("_a9"), named("A_"), Labels::metric("_"), named("__meta")] {
-            assert_eq!(invalid_label(&labels), None, "{labels}");
+            assert_eq!(invalid_label(&labels, None), None, "{labels}");
         }
         let bad = ["9a", "a-b", "a.b", "a:b", "ä", "a b", " ", "a\u{0}"].map(named);
         let unnamed = [Labels::metric(""), Labels::metric("9up"), Labels::metric("u p"), Labels::metric("é")];
         for labels in bad.into_iter().chain(unnamed) {
-            assert!(invalid_label(&labels).is_some(), "{labels}");
+            for valid in [None, Some(&named("a")), Some(&Labels::metric("up"))] {
+                assert!(invalid_label(&labels, valid).is_some(), "{labels}");
+            }
         }
+        let (valid, pod) = (named("pod"), named("pod").with("pod", "y"));
+        assert_eq!(invalid_label(&pod, Some(&valid)), None);
+        assert!(invalid_label(&pod.with("__name__", "9up"), Some(&valid)).is_some());
+        assert!(invalid_label(&pod.with("__name__", ""), Some(&valid)).is_some());
     }
 }

@@ -127,20 +127,24 @@ impl RemoteWrite {
         if let Some((ahead, message)) = &*self.too_far.lock().expect("no holder panics") {
             known.too_far = Some((now() + *ahead, message.clone()));
         }
-        let mut kept = Vec::with_capacity(series.len());
+        let (mut kept, mut valid) = (Vec::with_capacity(series.len()), None);
         for series in series {
-            match invalid_label(series.labels) {
-                None => kept.extend(known.trim(series, tally)),
+            match invalid_label(series.labels, valid) {
+                None => {
+                    valid = Some(series.labels);
+                    kept.extend(known.trim(series, tally));
+                }
                 Some(message) => tally.reject("invalid_label", series.points.samples() as u64, &message),
             }
         }
         kept
     }
 
-    /// Keeps in mind that a sample at `time` was too far ahead for the receiver.
+    /// Keeps in mind that a sample at `time` was too far ahead for the receiver. Whole minutes, since passes don't
+    /// come to the millisecond, and what is a little nearer than the last time is refused just as well.
     fn learn_too_far(&self, time: Timestamp, message: &str) {
         let ahead = u64::try_from(time.millis().saturating_sub(now().millis())).unwrap_or(0);
-        let ahead = Duration::from_millis(ahead);
+        let ahead = Duration::from_secs(ahead / 60_000 * 60);
         let mut known = self.too_far.lock().expect("no holder panics");
         if known.is_none() {
             tracing::info!(target = self.target, message, "refuses samples {ahead:?} ahead: they are no longer sent");

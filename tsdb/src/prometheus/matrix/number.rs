@@ -105,6 +105,59 @@ fn decimal(word: u128) -> Option<(f64, usize)> {
     Some((mantissa as f64 / POWERS[decimals as usize], end as usize))
 }
 
+/// A plain decimal number of up to nineteen digits that begins `text` and is ended by a quote within it, and its
+/// length: what doubles look like that were not rounded.
+pub(super) fn long(text: &[u8]) -> Option<(f64, usize)> {
+    let minus = usize::from(text.first() == Some(&b'-'));
+    let (whole, dot) = digits(text, minus, 0);
+    let (mantissa, end) = match text.get(dot) {
+        Some(b'.') if dot > minus => digits(text, dot + 1, whole),
+        _ => (whole, dot),
+    };
+    let decimals = end.saturating_sub(dot + 1);
+    let has_dot = end > dot;
+    let count = end - minus - usize::from(has_dot);
+    if count == 0 || count > 19 || (has_dot && decimals == 0) || text.get(end) != Some(&b'"') {
+        return None;
+    }
+    let size = quotient(mantissa, decimals);
+    Some((if minus == 1 { -size } else { size }, end))
+}
+
+/// The digits from `at` on, written behind those of `number`, and where they end. Beyond nineteen the number wraps.
+fn digits(text: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
+    while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        let digits = u64::from_le_bytes(*chunk) ^ u64::from_le_bytes([b'0'; 8]);
+        if (digits | digits.wrapping_add(u64::from_le_bytes([0x76; 8]))) & u64::from_le_bytes([0x80; 8]) != 0 {
+            break;
+        }
+        number = number.wrapping_mul(100_000_000).wrapping_add(eight(digits));
+        at += 8;
+    }
+    while let Some(digit) = text.get(at).filter(|byte| byte.is_ascii_digit()) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        at += 1;
+    }
+    (number, at)
+}
+
+/// `mantissa / 10^decimals`, for up to 19 decimals, rounded to the nearest double. Where a double can't hold the
+/// mantissa, the division is done on integers to at least 62 bits; whether anything remains goes into the last of
+/// them, so that the one rounding that follows, to 53 bits, can't be misled.
+fn quotient(mantissa: u64, decimals: usize) -> f64 {
+    if mantissa <= 1 << 53 {
+        return mantissa as f64 / POWERS[decimals];
+    }
+    let divisor = 10u64.pow(decimals as u32);
+    let (top, bottom) = (mantissa.leading_zeros(), divisor.leading_zeros());
+    let numerator = u128::from(mantissa << top) << 63;
+    let divisor = u128::from(divisor << bottom);
+    let quotient = numerator / divisor;
+    let bits = quotient as u64 | u64::from(quotient * divisor != numerator);
+    let exponent = 1023 + i64::from(bottom) - i64::from(top) - 63;
+    bits as f64 * f64::from_bits((exponent as u64) << 52)
+}
+
 /// The value that `text` writes: a decimal number, `NaN` or an infinity. `None` where it is none, or too large
 /// to be finite.
 pub(super) fn value(text: &[u8]) -> Option<f64> {
@@ -165,6 +218,35 @@ mod tests {
                 assert_eq!(length, text.len());
             }
         }
+    }
+
+    #[test]
+    fn long_numbers_are_exact() {
+        let mut rng = StdRng::seed_from_u64(2);
+        for _ in 0..300_000 {
+            let size = 10f64.powi(rng.random_range(-3..12));
+            let decimals = rng.random_range(0..18);
+            let text = match rng.random_range(0..3) {
+                0 => rng.random_range(-size..size).to_string(),
+                1 => format!("{:.decimals$}", rng.random_range(-size..size)),
+                // Halfway between two doubles, or just beside.
+                _ => format!("{}.5", (1u64 << 53) + rng.random_range(0..1000)) + ["", "0", "1"][decimals % 3],
+            };
+            match long(format!("{text}\"],").as_bytes()) {
+                Some((value, length)) => {
+                    assert_eq!(value.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+                    assert_eq!(length, text.len());
+                }
+                None => assert!(text.len() > 19, "{text}"),
+            }
+        }
+        assert_eq!(long(b"18446744073709551616\""), None);
+        assert_eq!(long(b"9999999999999999999\""), Some((1e19, 19)));
+        assert_eq!(long(b"0.123456789012345678\""), Some((0.12345678901234568, 20)));
+        for text in ["", "-", ".", "1.", ".1", "1e5", "NaN", "+1", "1.2.3", "1 "] {
+            assert_eq!(long(format!("{text}\"").as_bytes()), None, "{text}");
+        }
+        assert_eq!(long(b"123"), None);
     }
 
     #[test]
