@@ -88,7 +88,7 @@ fn speed(text: &str) -> Result<f64, String> {
 /// # Errors
 /// The database can't be used, a pass fails, or the result can't be written.
 pub fn demo(args: &DemoArgs, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
-    let temporary = tempfile::tempdir()?;
+    let temporary = temporary()?;
     let folder = args.data.clone().unwrap_or_else(|| temporary.path().join("tsdb"));
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(CliError::flag("--data", &folder.display().to_string(), "the folder is not empty"));
@@ -117,6 +117,12 @@ pub fn demo(args: &DemoArgs, terminal: &mut Terminal) -> Result<ExitCode, CliErr
         }
         Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
+}
+
+/// A folder that goes away at the end: in memory where the system has a place for that, since the database waits for
+/// the disk at every write, and nobody needs this one after a power cut.
+fn temporary() -> std::io::Result<tempfile::TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
 /// Takes the address first, so that nobody waits only to hear that it is taken.
