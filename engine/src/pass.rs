@@ -15,6 +15,9 @@ use crate::pipeline::Pipeline;
 /// How far back the newest score is looked for at first.
 const FIRST_LOOK: Duration = Duration::from_secs(60 * 60);
 
+/// How many outlooks are kept.
+const MOST_OUTLOOKS: usize = 8;
+
 /// More turns than this in one pass are worth telling people about.
 const MANY_TURNS: usize = 12;
 
@@ -289,12 +292,15 @@ impl Watch {
         Ok(made)
     }
 
-    /// Keeps the outlooks that points still to be judged will need: that of the turn after `judged_until`, and later.
+    /// Keeps the outlooks that points still to be judged will need: that of the turn after `judged_until`, and later
+    /// ones. Where judging has fallen far behind, what is dropped is made again when its turn comes.
     fn forget_outlooks(&mut self) {
-        let Some(judged) = self.judged_until else { return };
-        let next = turns(&self.pipeline, judged, judged + self.pipeline.step).next();
-        let oldest = next.map_or(judged, |turn| turn.origin);
-        self.outlooks.retain(|outlook| outlook.origin >= oldest);
+        let next = |judged| turns(&self.pipeline, judged, judged + self.pipeline.step).next();
+        if let Some(turn) = self.judged_until.and_then(next) {
+            self.outlooks.retain(|outlook| outlook.origin >= turn.origin);
+        }
+        let surplus = self.outlooks.len().saturating_sub(MOST_OUTLOOKS);
+        self.outlooks.drain(..surplus);
     }
 }
 
