@@ -26,7 +26,7 @@ pub fn opening(plan: &Plan, paint: Paint, out: &mut dyn Write) -> io::Result<()>
         "{} with seed {}: two weeks to learn from, then {} with known incidents.",
         count(plan.series, "generated series", "generated series"),
         plan.seed,
-        duration(plan.watched),
+        weeks(plan.watched),
     )?;
     writeln!(out, "Pipelines read them from an embedded time series database and write their scores back to it.\n")
 }
@@ -195,6 +195,17 @@ fn alert_json(alert: &Alert, series: &[Labels]) -> Value {
     })
 }
 
+/// `1 week`, or `2d` where it is no whole week.
+fn weeks(time: Duration) -> String {
+    let week = 7 * 86_400;
+    match time.as_secs() {
+        seconds if seconds.is_multiple_of(week) => {
+            count(usize::try_from(seconds / week).unwrap_or(usize::MAX), "week", "weeks")
+        }
+        _ => duration(time),
+    }
+}
+
 /// The kind of incident, in words.
 fn words(verdict: &Verdict) -> String {
     verdict.incident.kind.to_string().replace('_', " ")
@@ -203,8 +214,9 @@ fn words(verdict: &Verdict) -> String {
 /// What tells a series from the others of the fleet.
 fn name(series: &Labels) -> String {
     let instance = series.get("instance").unwrap_or("");
-    let service = series.get("service").or(series.get("queue")).map(|name| format!(", {name}"));
-    format!("{} {}{}", series.name(), instance, service.unwrap_or_default())
+    let service = series.get("service").or(series.get("queue")).map(|name| format!(" {name}"));
+    let host = instance.split(':').next().unwrap_or(instance);
+    format!("{} {host}{}", series.name(), service.unwrap_or_default())
 }
 
 /// With two digits after the point.
