@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::{Pipeline, Ports};
 use models::Forecaster;
-use models::registry::{self, BuildError};
+use models::{BuildError, registry};
 use tsdb::embedded::{Embedded, EmbeddedError, EmbeddedOptions};
 use tsdb::prometheus::remote_write::Options;
 use tsdb::prometheus::{Auth, ClientError, Connection, QueryRange, RemoteWrite, Tenant, Tls};
