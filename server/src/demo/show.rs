@@ -223,3 +223,68 @@ fn name(series: &Labels) -> String {
 fn round(score: f64) -> f64 {
     (score * 100.0).round() / 100.0
 }
+
+#[cfg(test)]
+mod tests {
+    use data::{Incident, IncidentKind};
+    use tsdb::Frame;
+
+    use super::*;
+    use crate::demo::Figures;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// Two incidents, one of them found, and a false alarm.
+    fn outcome() -> Outcome {
+        let series: Vec<Labels> = ["up{instance=\"10.0.0.1:9100\"}", "down"].map(|text| text.parse().unwrap()).into();
+        let at = |hours: i64| Timestamp::from_seconds(1_768_780_800 + 3600 * hours);
+        let alert = Alert { row: 0, start: at(1), called: at(2), last: at(3), score: 4.125 };
+        let incident = |kind| Incident { row: 0, series: series[0].clone(), kind, start: at(1), end: at(4) };
+        Outcome {
+            plan: Plan { seed: 1, series: 2, watched: 7 * DAY },
+            figures: Figures { passes: 10, scored: 4000, written: 20_000 },
+            pipelines: 2,
+            score: Frame::empty(at(0), STEP, 0),
+            verdicts: vec![
+                Verdict { incident: incident(IncidentKind::LevelShift), alert: Some(alert.clone()) },
+                Verdict { incident: incident(IncidentKind::Spike), alert: None },
+            ],
+            false_alarms: vec![Alert { row: 1, ..alert }],
+            series,
+        }
+    }
+
+    #[test]
+    fn the_tables_say_what_was_found_missed_and_wrong() {
+        let (mut out, paint) = (vec![], Paint { on: false });
+        incidents(&outcome(), 100, paint, &mut out).unwrap();
+        summary(&outcome(), Duration::from_secs(2), paint, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for part in [
+            "✓ 1h",
+            "✗ missed",
+            "level shift",
+            "up 10.0.0.1",
+            "1 of 2 incidents, half of them within 1h",
+            "1 false alarm, that is 0.5 a series and week",
+            "score 4.13 · down",
+            "(2000 points/s)",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let mut out = vec![];
+        json(&outcome(), Duration::from_secs(2), &mut out).unwrap();
+        let value: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["incidents"][0]["delay_seconds"], 3600);
+        assert_eq!(value["incidents"][1]["found"], false);
+        assert_eq!((&value["found"], &value["missed"]), (&json!(1), &json!(1)));
+        assert_eq!(value["false_alarms_per_series_week"], 0.5);
+        assert_eq!(value["false_alarms"][0]["series"], "down");
+        assert_eq!(value["good"], true);
+    }
+}
