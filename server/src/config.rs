@@ -239,7 +239,16 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         .map_err(|error| ConfigError::File { path: path.to_owned(), reason: error.to_string() })
 }
 
-fn pipeline_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+/// Whether a file is the service's own configuration: it has `datasources`, which no pipeline has.
+pub fn is_service(file: &Path) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.starts_with("datasources:")))
+}
+
+/// The files of a folder that may hold pipelines, in the order of their names.
+///
+/// # Errors
+/// A folder that can't be read.
+pub fn pipeline_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let wrong = |error: std::io::Error| ConfigError::File { path: folder.to_owned(), reason: error.to_string() };
     let is_yaml = |path: &PathBuf| {
         path.extension().is_some_and(|extension| CONFIG_EXTENSIONS.iter().any(|known| extension == *known))
@@ -253,7 +262,8 @@ fn pipeline_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-fn load_pipelines(file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Result<Pipeline, ConfigError>> {
+/// The pipelines of a file, with `${NAME}` replaced by the environment.
+pub fn load_pipelines(file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Result<Pipeline, ConfigError>> {
     let origin = file.display().to_string();
     match read(file).and_then(|text| substitute(&text, &origin, environment)) {
         Ok(text) => Pipeline::parse_all(&text, &origin).into_iter().map(|one| one.map_err(Into::into)).collect(),
@@ -261,30 +271,43 @@ fn load_pipelines(file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> 
     }
 }
 
-/// Replaces `${NAME}` and `${NAME:-default}` by the environment's values; `$${` stands for `${` itself.
+/// Replaces `${NAME}` and `${NAME:-default}` by the environment's values; `$${` stands for `${` itself. Lines that are
+/// a comment are left as they are: what is commented out need not be set.
 fn substitute(text: &str, origin: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        let (before, after) = rest.split_at(at);
-        if let Some(before) = before.strip_suffix('$') {
-            out += before;
-            out += "${";
-            rest = &after[2..];
+    for (line, text) in (1..).zip(text.split_inclusive('\n')) {
+        if text.trim_start().starts_with('#') {
+            out += text;
             continue;
         }
-        out += before;
-        let Some((inner, behind)) = after[2..].split_once('}') else {
-            out += after;
-            return Ok(out);
-        };
+        let missing = |name: &str| ConfigError::Variable { origin: origin.into(), line, name: name.into() };
+        substitute_line(text, &mut out, environment).map_err(missing)?;
+    }
+    Ok(out)
+}
+
+/// The same for one line; fails with the name of a variable that is not there.
+fn substitute_line<'a>(
+    text: &'a str,
+    out: &mut String,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), &'a str> {
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            *out += before;
+            *out += "${";
+            rest = after;
+            continue;
+        }
+        let Some((inner, behind)) = after.split_once('}') else { break };
         let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
-        let line = text[..text.len() - after.len()].matches('\n').count() + 1;
-        let missing = || ConfigError::Variable { origin: origin.into(), line, name: name.into() };
-        out += &environment(name).or(default.map(Into::into)).ok_or_else(missing)?;
+        *out += before;
+        *out += &environment(name).or(default.map(Into::into)).ok_or(name)?;
         rest = behind;
     }
-    Ok(out + rest)
+    *out += rest;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -315,6 +338,7 @@ mod tests {
         check("a: ${NOPE:-b}, c", Ok("a: b, c"));
         check("a: $${HOST} $HOST ${", Ok("a: ${HOST} $HOST ${"));
         check("a: 1\nb: ${NOPE}", Err("a.yaml:2: the environment variable `NOPE`"));
+        check("  # a: ${NOPE}\nb: ${HOST}\n", Ok("  # a: ${NOPE}\nb: metrics:8428\n"));
     }
 
     #[test]

@@ -220,6 +220,9 @@ fn what_is_wrong_is_said() {
     check_error(&["detect", path, "--horizon", "0"], 2, &["--horizon"]);
     check_error(&["detect", path, "-o", "/no/such/folder/x.csv"], 1, &["/no/such/folder/x.csv", "because"]);
     check_error(&["detect", "http://127.0.0.1:1"], 2, &["--query"]);
+    check_error(&["detect", "localhost:9090", "--query", "up"], 1, &["no such file", "http://localhost:9090"]);
+    check_error(&["detect", path, "--from", "2026-01-02", "--to", "2026-01-01"], 2, &["--from must be before --to"]);
+    check_error(&["detect", path, "--query", "nothing"], 1, &["cpu.csv", "no value for `nothing`"]);
     check_error(&["predict", path, "--from", "2027-01-01"], 1, &["--from"]);
     check_error(&["predict", path, "--quantile", "2"], 2, &["--quantile"]);
     check_error(&["predict", path, "--output", "html"], 2, &["table, csv or json"]);
@@ -247,6 +250,17 @@ fn pipelines_are_validated_and_listed() {
         assert!(text.contains(part), "{text} lacks {part}");
     }
     check_error(&["validate", "no-such-file.yaml"], 1, &["no-such-file.yaml", "because"]);
+
+    let shipped = run(&["validate", "../config/openanomaly.yaml", "../config/pipelines"]);
+    assert_eq!(shipped.status.code(), Some(0), "{}", stdout(&shipped));
+    write("variable.yaml", "name: variable\nquery: up{job=\"${OPENANOMALY_TEST_JOB}\"}\n");
+    let path = dir.path().join("variable.yaml");
+    let variable = || openanomaly(&["validate", path.to_str().unwrap()]);
+    assert!(stdout(&variable().output().unwrap()).contains("variable.yaml:2: the environment variable"));
+    assert!(variable().env("OPENANOMALY_TEST_JOB", "web").status().unwrap().success());
+    write("service.yaml", "datasources: {default: {ulr: x}}\n");
+    let service = run(&["validate", dir.path().join("service.yaml").to_str().unwrap()]);
+    assert!(stdout(&service).contains("ulr"), "{}", stdout(&service));
 }
 
 #[test]

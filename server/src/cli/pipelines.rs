@@ -1,6 +1,5 @@
 //! `pipelines`: what is configured.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,8 @@ use engine::pipeline::duration::Show;
 
 use super::models::ListForm;
 use super::{CliError, Terminal};
+use crate::config::{self, Config, ConfigError};
+use crate::daemon::{DaemonError, environment};
 use crate::render::format::{Ink, cut};
 use crate::render::table;
 
@@ -45,65 +46,56 @@ pub struct Loaded {
     pub errors: Vec<String>,
 }
 
-/// Reads pipeline files, and those of directories, in the order of their names.
+/// Reads pipeline files, and those of directories, in the order of their names, as the service does; the service's
+/// own configuration is checked where it is among them.
 ///
 /// # Errors
 /// A path that can't be read.
 pub fn load(paths: &[PathBuf]) -> Result<Loaded, CliError> {
     let mut loaded = Loaded { files: 0, pipelines: vec![], errors: vec![] };
-    let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
     for path in files(paths)? {
-        let text = fs::read_to_string(&path).map_err(|source| CliError::File { path: path.clone(), source })?;
         loaded.files += 1;
-        for outcome in Pipeline::parse_all(&text, &path.display().to_string()) {
-            match outcome.map_err(|errors| errors.errors().iter().map(ToString::to_string).collect()).and_then(checked)
-            {
-                Ok(pipeline) => match names.insert(pipeline.name.clone(), path.clone()) {
-                    None => loaded.pipelines.push((path.clone(), pipeline)),
-                    Some(other) => loaded.errors.push(twice(&path, &pipeline, &other)),
-                },
-                Err(errors) => loaded.errors.extend(errors.into_iter().map(|error: String| located(&path, error))),
+        if config::is_service(&path) {
+            loaded.errors.extend(Config::load(&path, &environment).err().map(|error| error.to_string()));
+            continue;
+        }
+        for outcome in config::load_pipelines(&path, &environment) {
+            match outcome {
+                Ok(pipeline) => loaded.add(&path, pipeline),
+                Err(ConfigError::Pipeline(errors)) => {
+                    loaded.errors.extend(errors.errors().iter().map(ToString::to_string));
+                }
+                Err(error) => loaded.errors.push(error.to_string()),
             }
         }
     }
     Ok(loaded)
 }
 
-fn twice(path: &Path, pipeline: &Pipeline, other: &Path) -> String {
-    format!("{}: pipeline `{}` is also in {}", path.display(), pipeline.name, other.display())
-}
-
-/// The error with its file in front, where it doesn't have it yet.
-fn located(path: &Path, error: String) -> String {
-    let path = path.display().to_string();
-    if error.starts_with(&path) { error } else { format!("{path}: {error}") }
-}
-
-/// The pipeline, if its model can be built.
-fn checked(pipeline: Pipeline) -> Result<Pipeline, Vec<String>> {
-    match models::registry::build(&pipeline.model.id, &pipeline.model.parameters) {
-        Ok(_) => Ok(pipeline),
-        Err(error) => Err(vec![format!("pipeline `{}`: `model`: {error}", pipeline.name)]),
+impl Loaded {
+    /// Names are unique over all files.
+    fn add(&mut self, path: &Path, pipeline: Pipeline) {
+        match self.pipelines.iter().find(|(_, other)| other.name == pipeline.name) {
+            None => self.pipelines.push((path.to_owned(), pipeline)),
+            Some((other, _)) => self.errors.push(format!(
+                "{}: pipeline `{}` is also in {}",
+                path.display(),
+                pipeline.name,
+                other.display()
+            )),
+        }
     }
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     let mut files = vec![];
     for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
         let failed = |source| CliError::File { path: path.clone(), source };
-        let mut found = vec![];
-        for entry in fs::read_dir(path).map_err(failed)? {
-            let file = entry.map_err(failed)?.path();
-            if file.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
-                found.push(file);
-            }
+        if fs::metadata(path).map_err(failed)?.is_dir() {
+            files.extend(config::pipeline_files(path).map_err(DaemonError::from)?);
+        } else {
+            files.push(path.clone());
         }
-        found.sort();
-        files.extend(found);
     }
     Ok(files)
 }

@@ -1,6 +1,7 @@
 //! Where series come from: a file, stdin, or a server.
 
 use std::io::{self, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 use engine::pipeline::duration;
@@ -101,9 +102,17 @@ impl SourceArgs {
     /// # Errors
     /// What can't be read, and what has no value in it.
     pub fn read(&self, context: Span, terminal: &Terminal) -> Result<Frame, CliError> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            return Err(CliError::Usage("--from must be before --to".into()));
+        }
         let frame = if self.is_server() { self.query(context, terminal)? } else { self.file()? };
         if frame.samples() == 0 {
-            return Err(self.nothing("there is no value in it"));
+            return Err(self.nothing(match &self.query {
+                Some(query) => format!("there is no value for `{query}` in the time looked at"),
+                None => "there is no value in it".into(),
+            }));
         }
         Ok(frame)
     }
@@ -137,6 +146,17 @@ impl SourceArgs {
         answer(&server, &range)
     }
 
+    /// Says what is missing where `localhost:9090` is meant as a server.
+    fn check_is_no_address(&self) -> Result<(), CliError> {
+        let is_port = |port: &str| port.split('/').next().is_some_and(|port| port.parse::<u16>().is_ok());
+        let is_address = self.source.split_once(':').is_some_and(|(_, port)| is_port(port));
+        if is_address && !Path::new(&self.source).exists() {
+            let why = format!("there is no such file; the URL of a server is http://{}", self.source);
+            return Err(self.nothing(why));
+        }
+        Ok(())
+    }
+
     fn file(&self) -> Result<Frame, CliError> {
         let columns = &self.columns;
         let options = FileOptions {
@@ -152,6 +172,7 @@ impl SourceArgs {
             io::stdin().lock().read_to_end(&mut bytes).map_err(|error| self.nothing(error.to_string()))?;
             File::from_bytes("stdin", bytes, &options)?
         } else {
+            self.check_is_no_address()?;
             File::open(&self.source, &options)?
         };
         for warning in file.warnings() {

@@ -1,4 +1,4 @@
-//! `validate`: checks pipeline files.
+//! `validate`: checks pipeline files and the service's configuration.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,9 +8,10 @@ use super::pipelines::{Loaded, load};
 use super::{CliError, Terminal};
 use crate::render::format::{Ink, count};
 
-/// Checks pipeline files, and says what is wrong where.
+/// Checks pipeline files and the service's configuration, and says what is wrong where.
 ///
-/// Exits with 1 where a file has an error. Models and their parameters are checked too.
+/// Exits with 1 where a file has an error. Models and their parameters are checked too, and `${NAME}` is replaced by
+/// the environment. No server is asked anything.
 #[derive(clap::Args, Debug)]
 pub struct ValidateArgs {
     /// Files, or directories with .yaml, .yml and .json files.

@@ -141,7 +141,8 @@ impl Worker {
     }
 
     async fn wait_after(&self, error: &PassError, wait: &mut Duration) {
-        self.failed(Stage::Anomaly, error);
+        tracing::error!(pipeline = self.name, again_in_seconds = wait.as_secs(), "can't begin yet: {error}");
+        self.shared.status.failed(&self.name, error.to_string());
         tokio::time::sleep(*wait).await;
         *wait = (*wait * 2).min(Duration::from_secs(60));
     }

@@ -9,7 +9,7 @@ use tsdb::{Step, Timestamp};
 use super::format::{Ink, Paint, cut, number, time};
 
 /// The characters to the left of the plot: the scale and the axis.
-const SCALE: usize = 10;
+const SCALE: usize = 12;
 
 /// What is drawn: one series on its grid. All slices are equally long, gaps are NaN.
 #[derive(Clone, Copy, Debug)]
@@ -301,6 +301,7 @@ fn axis(trace: &Trace<'_>, plot: &Plot, style: Style, out: &mut dyn Write) -> io
     writeln!(out, "{:>width$}╰{}", "", chunks.collect::<String>(), width = SCALE - 1)?;
     let at = |index: usize| time(trace.time(index), trace.step);
     let (first, middle, last) = (at(0), at(plot.points / 2), at(plot.points.saturating_sub(1)));
+    let last = if plot.columns > first.len() + last.len() { last } else { String::new() };
     let room = plot.columns.saturating_sub(first.len() + last.len());
     let middle = if room > middle.len() + 4 { middle } else { String::new() };
     let times = format!("{:width$}{first}{middle:^room$}{last}", "", width = SCALE);
@@ -341,7 +342,7 @@ mod tests {
         for y in [vec![1.0], vec![5.0; 3], (0..1000).map(f64::from).collect(), vec![f64::NAN, 1.0, f64::NAN]] {
             let edge = vec![f64::NAN; y.len()];
             let text = chart(&y, &edge, &edge, &[], false);
-            assert!(text.lines().all(|line| line.chars().count() <= 42), "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
             assert_eq!(text.lines().count(), 8);
         }
     }
