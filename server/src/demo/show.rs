@@ -26,7 +26,7 @@ pub fn opening(plan: &Plan, paint: Paint, out: &mut dyn Write) -> io::Result<()>
         "{} with seed {}: two weeks to learn from, then {} with known incidents.",
         count(plan.series, "generated series", "generated series"),
         plan.seed,
-        duration(plan.watched),
+        weeks(plan.watched),
     )?;
     writeln!(out, "Pipelines read them from an embedded time series database and write their scores back to it.\n")
 }
@@ -37,17 +37,21 @@ pub fn opening(plan: &Plan, paint: Paint, out: &mut dyn Write) -> io::Result<()>
 /// The writer's.
 pub fn chart(verdict: &Verdict, scored: &Scored, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let start = scored.y.index(verdict.incident.start).unwrap_or(0);
-    let range = window(start, scored.y.points(), style.readable_points() / 2);
+    let range = window(start, scored.y.points(), style.readable_points());
     let title = format!("{} · {}", words(verdict), name(&verdict.incident.series));
     draw(&title, &Trace::of(scored, 0, range), style, out)?;
     writeln!(out)
 }
 
-/// The found incidents that are worth a chart: the highest score of different kinds, at most `most`.
+/// The score at which a chart shows both the incident and the band: with a far higher one the band is but a line.
+const FIT_TO_DRAW: f64 = 6.0;
+
+/// The found incidents that are worth a chart, of different kinds, at most `most`.
 pub fn worth_a_chart(outcome: &Outcome, most: usize) -> Vec<&Verdict> {
     let mut found: Vec<(&Verdict, f64)> =
         outcome.verdicts.iter().filter_map(|verdict| Some((verdict, verdict.alert.as_ref()?.score))).collect();
-    found.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let unfit = |score: f64| (score / FIT_TO_DRAW).ln().abs();
+    found.sort_by(|a, b| unfit(a.1).total_cmp(&unfit(b.1)));
     let mut kinds = vec![];
     found.retain(|(verdict, _)| {
         let new = !kinds.contains(&verdict.incident.kind);
@@ -191,6 +195,17 @@ fn alert_json(alert: &Alert, series: &[Labels]) -> Value {
     })
 }
 
+/// `1 week`, or `2d` where it is no whole week.
+fn weeks(time: Duration) -> String {
+    let week = 7 * 86_400;
+    match time.as_secs() {
+        seconds if seconds.is_multiple_of(week) => {
+            count(usize::try_from(seconds / week).unwrap_or(usize::MAX), "week", "weeks")
+        }
+        _ => duration(time),
+    }
+}
+
 /// The kind of incident, in words.
 fn words(verdict: &Verdict) -> String {
     verdict.incident.kind.to_string().replace('_', " ")
@@ -199,8 +214,9 @@ fn words(verdict: &Verdict) -> String {
 /// What tells a series from the others of the fleet.
 fn name(series: &Labels) -> String {
     let instance = series.get("instance").unwrap_or("");
-    let service = series.get("service").or(series.get("queue")).map(|name| format!(", {name}"));
-    format!("{} {}{}", series.name(), instance, service.unwrap_or_default())
+    let service = series.get("service").or(series.get("queue")).map(|name| format!(" {name}"));
+    let host = instance.split(':').next().unwrap_or(instance);
+    format!("{} {host}{}", series.name(), service.unwrap_or_default())
 }
 
 /// With two digits after the point.
