@@ -1,11 +1,13 @@
 //! Real servers for whole tests: started on a free port in a temporary folder, ended when dropped.
 
+mod fickle;
 mod prometheus;
 mod scene;
 mod server;
 mod service;
 mod victoria_metrics;
 
+pub use fickle::{Fickle, Mood};
 pub use prometheus::{Prometheus, Setup};
 pub use scene::Scene;
 pub use service::Service;
