@@ -76,12 +76,7 @@ const CASES: &[Case] = &[
     ),
     read("hanging", Mood::Hangs, "timeout", &["reading `", "no whole answer within 1s"]),
     read("closing", Mood::Says(""), "connection", &["reading `", "no connection"]),
-    read(
-        "no_http",
-        Mood::Says("220 smtp.example.org ESMTP ready\r\n"),
-        "connection",
-        &["reading `", "no connection"],
-    ),
+    read("no_http", Mood::Says("220 smtp.example.org ESMTP ready\r\n"), "connection", &["reading `", "no connection"]),
     Case {
         name: "full",
         path: "/api/v1/write",
