@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use tests::{Fickle, Mood, Prometheus, Scene, Service, Setup, eventually, load, now, sleep_until};
+use tests::{Fickle, Mood, Prometheus, Scene, Service, Setup, VictoriaMetrics, eventually, load, now, sleep_until};
+use tsdb::Read;
 use tsdb::prometheus::QueryRange;
 
 /// A way to misbehave, and what the service is to make of it.
@@ -222,5 +223,33 @@ async fn servers_that_are_ill_from_the_start_are_reported_and_made_up_for() {
     stage.all_have_failed().await;
     stage.servers.iter().for_each(|server| server.change(Mood::Well));
     stage.all_are_well().await;
+    stage.check_reports().await;
     stage.check_scores().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_server_is_not_up_yet_does_not_hide_how_soon_it_settles() {
+    let server = VictoriaMetrics::start().await;
+    let scene = Scene::now(60);
+    load(&server.connection(), &scene.frame).await;
+    server.flush().await;
+    let gateway = Fickle::start(server.url(), "/").await;
+    gateway.change(Mood::Says("HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\n\r\n<html>no upstream</html>"));
+    let config = format!("datasources: {{web: {{url: '{}'}}}}\n", gateway.url());
+    let mut service = Service::configured(&config, &[], &[("web.yaml", &pipeline("web"))]);
+    let health = eventually("the error", async || {
+        let health = service.health().await;
+        error(&health, "web").is_some().then_some(health)
+    })
+    .await;
+    assert!(error(&health, "web").unwrap().contains("status 502"), "{health}");
+    gateway.change(Mood::Well);
+    sleep_until(scene.start + Duration::from_secs(25)).await;
+    assert!(service.stop());
+    server.flush().await;
+    let reader = QueryRange::new(&server.connection(), 0).unwrap();
+    let settles_after = reader.settles_after().await.unwrap();
+    assert!(settles_after > Duration::ZERO);
+    let (first, last) = scene.check_scores(&reader, &pipeline("web"), settles_after).await;
+    assert!(first < last, "{first} – {last}");
 }
