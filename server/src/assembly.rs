@@ -137,7 +137,7 @@ impl Assembly {
         Ok(Ports {
             source: Arc::new(metered(store.source, pipeline, metrics)),
             sink: Arc::new(metered(store.sink, pipeline, metrics)),
-            written: store.written,
+            written: Arc::new(metered(store.written, pipeline, metrics)),
             model,
         })
     }

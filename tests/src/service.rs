@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tsdb::prometheus::Connection;
+use tsdb::prometheus::client::{Client, Direction};
 
 /// `openanomaly run` with a configuration of the test's own. Killed when dropped.
 pub struct Service {
@@ -124,7 +126,10 @@ impl Service {
     }
 
     async fn get(&self, path: &str) -> String {
-        let Ok(answer) = reqwest::get(format!("http://{}{path}", self.address)).await else { return String::new() };
+        let client = Client::new(&Connection::new(format!("http://{}", self.address)));
+        let client = client.expect("the address is the harness's own");
+        let answer = client.request("GET".parse().expect("a method"), Direction::Read, path).send().await;
+        let Ok(answer) = answer else { return String::new() };
         answer.text().await.unwrap_or_default()
     }
 
