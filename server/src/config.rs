@@ -53,7 +53,7 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where `/metrics` and `/health` are served.
-    #[serde(default = "default_listen")]
+    #[serde(default = "default_listen", deserialize_with = "address")]
     pub listen: SocketAddr,
     /// The folder of pipelines; a relative path starts at the configuration's folder.
     #[serde(default = "default_pipelines")]
@@ -144,6 +144,12 @@ fn default_catch_up() -> Duration {
     Duration::from_secs(24 * 60 * 60)
 }
 
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |_| serde::de::Error::custom(format!("`{text}` is no address such as 127.0.0.1:8490 or [::]:8490"));
+    text.parse().map_err(wrong)
+}
+
 fn prometheus_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     duration::parse(&text).map_err(|error| serde::de::Error::custom(format!("`{text}` is no duration: {error}")))
@@ -163,7 +169,7 @@ impl Config {
         let origin = path.display().to_string();
         let text = substitute(&text, &origin, environment)?;
         let invalid = |message: String| ConfigError::Invalid { origin: origin.clone(), message };
-        let mut config: Self = serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        let mut config: Self = serde_saphyr::from_str(&text).map_err(|error| unreadable(&error, &origin))?;
         for (name, datasource) in &config.datasources {
             datasource.check().map_err(|reason| invalid(format!("datasource `{name}`: {reason}")))?;
         }
@@ -232,6 +238,14 @@ impl Datasource {
             _ => Ok(()),
         }
     }
+}
+
+/// What is wrong with a text, in one line: `openanomaly.yaml:3:5: unknown field …`.
+fn unreadable(error: &serde_saphyr::Error, origin: &str) -> ConfigError {
+    let place = error.location().map(|place| format!(":{}:{}", place.line(), place.column())).unwrap_or_default();
+    let formatter = serde_saphyr::UserMessageFormatter;
+    let message = serde_saphyr::MessageFormatter::format_message(&formatter, error.without_snippet()).into_owned();
+    ConfigError::Invalid { origin: format!("{origin}{place}"), message }
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -360,8 +374,12 @@ mod tests {
         check("datasources: {a: {url: x, path: y}}", "not both");
         check("datasources: {a: {url: x, timeout: 5 parsecs}}", "`5 parsecs` is no duration");
         check("datasources: {a: {url: x, bearer_token: t, basic_auth: {username: u}}}", "not both");
-        check("datasources: {a: {url: x}}\nlissten: 1", "lissten");
-        check("datasources: {a: {url: x}}\nlisten: nowhere", "listen");
+        check(
+            "datasources: {a: {url: x}}\nlissten: 1",
+            "openanomaly.yaml:2:1: unknown field `lissten`, expected one of",
+        );
+        check("datasources: {a: {ulr: x}}", "openanomaly.yaml:1:19: unknown field `ulr`");
+        check("datasources: {a: {url: x}}\nlisten: localhost", "2:9: `localhost` is no address such as");
     }
 
     #[test]

@@ -74,7 +74,11 @@ pub fn report(error: &CliError, paint: Paint) -> ExitCode {
     let mut text = format!("{} {error}\n", paint.ink(Ink::Alarm, "error:"));
     let mut cause = std::error::Error::source(error);
     while let Some(source) = cause {
-        text.push_str(&format!("  because: {source}\n"));
+        let source_text = source.to_string();
+        // Many messages end with their cause.
+        if !text.contains(&source_text) {
+            text.push_str(&format!("  because: {source_text}\n"));
+        }
         cause = source.source();
     }
     // Where even stderr is closed, the exit code is all that is left.
