@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use models::{ForecastError, Forecaster};
 use tsdb::{Frame, FrameError, Limits, RangeQuery, Read, ReadError, Rejected, Timestamp, Write, WriteError};
@@ -10,6 +11,15 @@ use crate::context::History;
 use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
 use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
 use crate::pipeline::Pipeline;
+
+/// How far back the newest score is looked for at first.
+const FIRST_LOOK: Duration = Duration::from_secs(60 * 60);
+
+/// How many outlooks are kept.
+const MOST_OUTLOOKS: usize = 8;
+
+/// More turns than this in one pass are worth telling people about.
+const MANY_TURNS: usize = 12;
 
 /// A pass that failed. What the passes before it wrote stands, and the next one takes up where this one ended.
 #[derive(Debug, thiserror::Error)]
@@ -113,18 +123,31 @@ impl Watch {
     /// # Errors
     /// The scores can't be read.
     pub async fn resume(&mut self, since: Timestamp, tick: Timestamp) -> Result<Option<Timestamp>, PassError> {
-        let query = format!("max(timestamp({}))", selector(&self.pipeline, SCORE_KINDS[0]));
         let until = newest(&self.pipeline, tick);
-        let Some(query) = RangeQuery::new(query, since, until, self.pipeline.step) else { return Ok(None) };
-        let answer = self.ports.written.read(&query, &Limits::default()).await?;
-        let last = answer.frame.values().iter().copied().filter(|seconds| seconds.is_finite()).fold(None, f64_max);
-        let Some(last) = last.map(|seconds| Timestamp::from_millis((seconds * 1000.0).round() as i64)) else {
-            return Ok(None);
-        };
+        let Some(last) = self.newest_score(since, until).await? else { return Ok(None) };
         let turn = turns(&self.pipeline, last - self.pipeline.step, last).last();
         self.judged_until = turn.map(|turn| turn.origin.max(since.floor(self.pipeline.step)));
         self.is_unsure = true;
         Ok(self.judged_until)
+    }
+
+    /// The time of the newest score that was written from `since` to `until`. Most restarts are quick, so the newest
+    /// hour is looked at first, and then ever more.
+    async fn newest_score(&self, since: Timestamp, until: Timestamp) -> Result<Option<Timestamp>, ReadError> {
+        let query = format!("max(timestamp({}))", selector(&self.pipeline, SCORE_KINDS[0]));
+        let (mut last, mut span) = (until, FIRST_LOOK);
+        while last >= since {
+            let first = (last - span).max(since);
+            if let Some(query) = RangeQuery::new(query.as_str(), first, last, self.pipeline.step) {
+                let answer = self.ports.written.read(&query, &Limits::default()).await?;
+                let seconds = answer.frame.values().iter().copied().filter(|seconds| seconds.is_finite());
+                if let Some(newest) = seconds.max_by(f64::total_cmp) {
+                    return Ok(Some(Timestamp::from_millis((newest * 1000.0).round() as i64)));
+                }
+            }
+            (last, span) = (first - self.pipeline.step, span * 4);
+        }
+        Ok(None)
     }
 
     /// Begins with the points after `time`, for a pipeline that has judged nothing yet.
@@ -164,8 +187,11 @@ impl Watch {
         if let Some(first) = turns.first() {
             self.catch_up(first.origin, until, &mut report).await?;
         }
-        for turn in turns {
-            self.judge_turn(turn, &mut report).await?;
+        for (done, turn) in turns.iter().enumerate() {
+            if turns.len() > MANY_TURNS && done % MANY_TURNS == 0 {
+                tracing::info!(pipeline = self.pipeline.name, from = %turn.first, %until, "makes up for missed points");
+            }
+            self.judge_turn(*turn, &mut report).await?;
             self.judged_until = Some(turn.last);
         }
         report.series = self.history.series().len();
@@ -266,12 +292,15 @@ impl Watch {
         Ok(made)
     }
 
-    /// Keeps the outlooks that points still to be judged will need: that of the turn after `judged_until`, and later.
+    /// Keeps the outlooks that points still to be judged will need: that of the turn after `judged_until`, and later
+    /// ones. Where judging has fallen far behind, what is dropped is made again when its turn comes.
     fn forget_outlooks(&mut self) {
-        let Some(judged) = self.judged_until else { return };
-        let next = turns(&self.pipeline, judged, judged + self.pipeline.step).next();
-        let oldest = next.map_or(judged, |turn| turn.origin);
-        self.outlooks.retain(|outlook| outlook.origin >= oldest);
+        let next = |judged| turns(&self.pipeline, judged, judged + self.pipeline.step).next();
+        if let Some(turn) = self.judged_until.and_then(next) {
+            self.outlooks.retain(|outlook| outlook.origin >= turn.origin);
+        }
+        let surplus = self.outlooks.len().saturating_sub(MOST_OUTLOOKS);
+        self.outlooks.drain(..surplus);
     }
 }
 
@@ -294,10 +323,6 @@ async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
         let _ = done.send(outcome.ok());
     });
     result.await.ok().flatten()
-}
-
-fn f64_max(highest: Option<f64>, value: f64) -> Option<f64> {
-    Some(highest.map_or(value, |highest| highest.max(value)))
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ fn every_wrong_document_says_what_is_wrong() {
             let message = error.to_string();
             assert!(!message.contains(char::is_control), "{name}: a control character in {message:?}");
             assert!(message.chars().count() < 700, "{name}: {} characters", message.chars().count());
+            // The list of models grows; what is said about the wrong one does not.
+            let message = message.split("; known are").next().unwrap_or(&message);
             writeln!(messages, "{message}").unwrap();
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::entry::Parameter;
 use crate::prepare::Series;
-use crate::registry::Parameter;
 use crate::season::Length;
 use crate::univariate::{Rows, Univariate};
 

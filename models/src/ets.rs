@@ -5,11 +5,11 @@ use augurs::{Fit, Predict};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::Series;
-use crate::registry::{Built, Entry, Parameter, per_series};
 use crate::residuals::{Residuals, normal};
+use crate::season::SEASON;
 use crate::season::Season;
-use crate::seasonal_naive::SEASON;
 use crate::univariate::{Rows, Univariate};
 
 /// The longest season that is fitted: each of its points is a parameter of its own.

@@ -3,12 +3,12 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::Series;
-use crate::registry::{Built, Entry, Parameter, per_series};
 use crate::residuals::Residuals;
 use crate::rough::Rough;
+use crate::season::SEASON;
 use crate::season::Season;
-use crate::seasonal_naive::SEASON;
 use crate::smoothing::{Smoothed, Start};
 use crate::univariate::{Rows, Univariate};
 

@@ -4,6 +4,7 @@
 //! Only this crate knows tensors and algorithms.
 
 mod buckets;
+pub mod entry;
 mod ets;
 pub mod forecast;
 pub mod forecaster;
@@ -27,6 +28,7 @@ mod zscore;
 #[cfg(test)]
 mod check;
 
+pub use entry::{BuildError, Built, Entry, Parameter};
 pub use forecast::{Forecast, LevelError, Levels};
 pub use forecaster::{ForecastError, Forecaster, Request};
-pub use registry::{BuildError, Built, DEFAULT, Entry, MODELS, Parameter, build};
+pub use registry::{DEFAULT, MODELS, build};

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::buckets::{Bucketed, PARAMETERS};
+use crate::entry::{Built, Entry, per_series};
 use crate::prepare::median;
-use crate::registry::{Built, Entry, per_series};
 use crate::residuals::{Residuals, normal};
 
 /// The model's line in the registry.

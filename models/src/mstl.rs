@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::{Series, median};
-use crate::registry::{Built, Entry, Parameter, per_series};
 use crate::residuals::Residuals;
 use crate::rough::Rough;
+use crate::season::SEASON;
 use crate::season::Season;
-use crate::seasonal_naive::SEASON;
 use crate::smoothing::{Smoothed, Start};
 use crate::stl::{Plan, decompose};
 use crate::univariate::{Rows, Univariate};

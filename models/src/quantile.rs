@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::buckets::{Bucketed, PARAMETERS};
-use crate::registry::{Built, Entry, per_series};
+use crate::entry::{Built, Entry, per_series};
 use crate::residuals::Residuals;
 
 /// The model's line in the registry.

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::Series;
 use crate::quantile::quantiles;
-use crate::registry::{Built, Entry, Parameter, per_series};
 use crate::season::Length;
 use crate::univariate::{Rows, Univariate};
 

@@ -6,8 +6,17 @@ use jiff::{Span, SpanRelativeTo, Unit};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::entry::Parameter;
 use crate::prepare::Series;
 use crate::season::detect::detect;
+
+/// The parameter `season` of every model that takes one.
+pub(crate) const SEASON: Parameter = Parameter {
+    name: "season",
+    default: "auto",
+    meaning: "the length of a season as a duration (1d) or a number of points (288), a list of them, \"none\", or \
+              \"auto\" to find it in the data; the context must hold two of them",
+};
 
 /// A length of time, or a number of points: `"1d"`, `"90m"`, `"P1D"` or `288`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -6,24 +6,16 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::entry::{Built, Entry, per_series};
 use crate::prepare::{Series, median};
-use crate::registry::{Built, Entry, Parameter, per_series};
 use crate::residuals::Residuals;
-use crate::season::Season;
+use crate::season::{SEASON, Season};
 use crate::univariate::{Rows, Univariate};
 
 /// How many seasons are looked at.
 const SEASONS: usize = 5;
 /// Over how many points a level is taken where there is no season; the one that did best is used.
 const WINDOWS: [usize; 3] = [1, 5, 25];
-
-/// The parameter `season` of every model that takes one.
-pub(crate) const SEASON: Parameter = Parameter {
-    name: "season",
-    default: "auto",
-    meaning: "the length of a season as a duration (1d) or a number of points (288), a list of them, \"none\", or \
-              \"auto\" to find it in the data; the context must hold two of them",
-};
 
 /// The model's line in the registry.
 pub(crate) const ENTRY: Entry = Entry {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::{Pipeline, Ports};
 use models::Forecaster;
-use models::registry::{self, BuildError};
+use models::{BuildError, registry};
 use tsdb::embedded::{Embedded, EmbeddedError, EmbeddedOptions};
 use tsdb::prometheus::remote_write::Options;
 use tsdb::prometheus::{Auth, ClientError, Connection, QueryRange, RemoteWrite, Tenant, Tls};
@@ -137,7 +137,7 @@ impl Assembly {
         Ok(Ports {
             source: Arc::new(metered(store.source, pipeline, metrics)),
             sink: Arc::new(metered(store.sink, pipeline, metrics)),
-            written: store.written,
+            written: Arc::new(metered(store.written, pipeline, metrics)),
             model,
         })
     }

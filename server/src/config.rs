@@ -63,9 +63,6 @@ pub struct Config {
     /// How far back scores that a stopped service has missed are made up for.
     #[serde(default = "default_catch_up", deserialize_with = "prometheus_duration")]
     pub catch_up: Duration,
-    /// How many passes run at a time; by default one a core.
-    #[serde(default)]
-    pub concurrent_passes: Option<usize>,
 }
 
 /// A place that series come from and go to: a server by its `url`, or a store on this machine by its `path`.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use engine::Pipeline;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::assembly::{Assembly, AssemblyError};
@@ -62,13 +62,7 @@ pub async fn run(config_file: &Path) -> Result<(), DaemonError> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let shared = Shared {
-        metrics: metrics.clone(),
-        status: status.clone(),
-        passes: Arc::new(Semaphore::new(config.concurrent_passes.unwrap_or(cores).max(1))),
-        catch_up: config.catch_up,
-    };
+    let shared = Shared { metrics: metrics.clone(), status: status.clone(), catch_up: config.catch_up };
     let address = config.listen;
     let mut changes = reload::Changes::watch(config_file, &config.pipelines)?;
     let mut service = Service::start(config_file, config, shared)?;

@@ -262,6 +262,5 @@ fn configuration(folder: &Path) -> Config {
         pipelines: folder.to_owned(),
         datasources: BTreeMap::from([("default".to_string(), store)]),
         catch_up: DAY,
-        concurrent_passes: None,
     }
 }

@@ -258,6 +258,11 @@ impl<S> MeteredStore<S> {
     fn labels(&self) -> StoreLabels {
         StoreLabels { pipeline: self.pipeline.clone(), datasource: self.datasource.clone() }
     }
+
+    fn failed(&self, error: &ReadError) {
+        let labels = KindLabels { pipeline: self.pipeline.clone(), kind: error.fault.kind().into() };
+        self.metrics.read_errors.get_or_create(&labels).inc();
+    }
 }
 
 #[async_trait]
@@ -272,16 +277,13 @@ impl Read for MeteredStore<Arc<dyn Read>> {
                 metrics.read_series.get_or_create(&labels).set(answer.frame.series().len() as i64);
                 metrics.read_samples.get_or_create(&labels).inc_by(answer.frame.samples() as u64);
             }
-            Err(error) => {
-                let labels = KindLabels { pipeline: self.pipeline.clone(), kind: error.fault.kind().into() };
-                metrics.read_errors.get_or_create(&labels).inc();
-            }
+            Err(error) => self.failed(error),
         }
         answer
     }
 
     async fn settles_after(&self) -> Result<Duration, ReadError> {
-        self.inner.settles_after().await
+        self.inner.settles_after().await.inspect_err(|error| self.failed(error))
     }
 }
 

@@ -45,7 +45,7 @@ fn the_keys_that_are_commented_out_can_be_used() {
     let default = &config.datasources["default"];
     assert_eq!(default.basic_auth.as_ref().unwrap().password, "secret");
     assert!(default.write_url.is_some() && default.tls.ca_file.is_some() && default.takes_ahead.is_some());
-    assert!(config.concurrent_passes.is_some() && config.datasources["local"].path.is_some());
+    assert!(config.datasources["local"].path.is_some());
 }
 
 #[test]

@@ -2,12 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says what is wrong")]
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Mutex;
+use std::time::Duration;
 
-use tests::{Prometheus, Setup, VictoriaMetrics};
+use async_trait::async_trait;
+use tests::{Prometheus, Setup, VictoriaMetrics, now};
+use tsdb::embedded::{Embedded, EmbeddedOptions};
+use tsdb::file::{File, FileOptions, csv, parquet};
 use tsdb::prometheus::remote_write::Options;
 use tsdb::prometheus::{Connection, QueryRange, RemoteWrite};
-use tsdb::{Bound, Frame, Labels, Limits, RangeQuery, Read, ReadFault, Step, Timestamp, Write};
+use tsdb::{
+    Answer, Bound, Frame, FrameBuilder, Labels, Limits, RangeQuery, Read, ReadError, ReadFault, Step, Timestamp, Write,
+    WriteError, Written,
+};
 
 /// A store, and what is particular to it.
 struct Adapter<'a> {
@@ -19,11 +28,78 @@ struct Adapter<'a> {
     tolerance: f64,
 }
 
+/// A file can only be read: what is written becomes a file for each metric, by our own writer of the format.
+struct Files {
+    folder: tempfile::TempDir,
+    write_long: fn(&Frame, fs::File) -> std::io::Result<()>,
+    frames: Mutex<Vec<Frame>>,
+}
+
+impl Files {
+    fn new(write_long: fn(&Frame, fs::File) -> std::io::Result<()>) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), write_long, frames: Mutex::default() }
+    }
+
+    /// What columns hold can't be seen from their cells alone: a label may be a number.
+    fn options(frame: &Frame) -> FileOptions {
+        let labels: BTreeSet<&str> =
+            frame.series().iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+        let labels = labels.into_iter().map(String::from).collect();
+        FileOptions { time: Some("timestamp".into()), value: Some("value".into()), labels, ..FileOptions::default() }
+    }
+}
+
+#[async_trait]
+impl Write for Files {
+    async fn write(&self, frames: &[Frame]) -> Result<Written, WriteError> {
+        let mut known = self.frames.lock().unwrap();
+        for frame in frames {
+            match known.iter_mut().find(|known| known.series()[0].name() == frame.series()[0].name()) {
+                Some(before) => *before = joined(before, frame),
+                None => known.push(frame.clone()),
+            }
+        }
+        let samples = frames.iter().map(|frame| frame.samples() as u64).sum();
+        Ok(Written { samples, ..Written::default() })
+    }
+
+    async fn takes_ahead(&self) -> Duration {
+        Duration::MAX
+    }
+}
+
+#[async_trait]
+impl Read for Files {
+    async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError> {
+        let frames = self.frames.lock().unwrap().clone();
+        // A file without the metric answers for those that nobody wrote.
+        let frame = frames.iter().find(|frame| frame.series()[0].name() == query.query()).unwrap_or(&frames[0]);
+        let path = self.folder.path().join("series");
+        (self.write_long)(frame, fs::File::create(&path).unwrap()).unwrap();
+        File::open(&path, &Self::options(frame)).unwrap().read(query, limits).await
+    }
+}
+
+/// Both frames in one.
+fn joined(a: &Frame, b: &Frame) -> Frame {
+    let (start, end) = (a.start().min(b.start()), a.end().max(b.end()));
+    let points = (end.millis() - start.millis()) / a.step().millis() + 1;
+    let mut builder = FrameBuilder::new(start, a.step(), points as usize);
+    for frame in [a, b] {
+        for (labels, values) in frame.rows() {
+            let row = builder.row(labels);
+            for (point, value) in values.iter().enumerate() {
+                builder.set(row, frame.time(point), *value);
+            }
+        }
+    }
+    builder.finish()
+}
+
 /// Writes frames and reads them back, makes mistakes and reads the errors; `visible` waits until what was written
 /// can be read.
 async fn suite(adapter: &Adapter<'_>, visible: impl AsyncFn()) {
-    let now = Timestamp::from_millis(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let start = (now - minutes(25).duration()).floor(minutes(1));
+    let start = (now() - minutes(25).duration()).floor(minutes(1));
     let whole = [odd_labels(start), odd_values(start), many_points(start)];
     for frame in &whole {
         write(adapter, frame).await;
@@ -179,4 +255,28 @@ async fn victoria_metrics() {
 async fn prometheus() {
     let server = Prometheus::start(&Setup::default()).await;
     suite_over_http(&server.connection(), 0.0, async || ()).await;
+}
+
+#[tokio::test]
+async fn embedded() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path(), &EmbeddedOptions::default()).unwrap();
+    let exact = |metric: &str| format!("last_over_time({metric}[1ms])");
+    suite(&Adapter { read: &store, write: &store, exact, tolerance: 0.0 }, async || ()).await;
+}
+
+/// The suite over files. A file carries no value over a gap, and takes no function.
+async fn suite_over_files(write_long: fn(&Frame, fs::File) -> std::io::Result<()>) {
+    let files = Files::new(write_long);
+    suite(&Adapter { read: &files, write: &files, exact: str::to_string, tolerance: 0.0 }, async || ()).await;
+}
+
+#[tokio::test]
+async fn csv_files() {
+    suite_over_files(|frame, file| csv::write_long(&[("value", frame)], file)).await;
+}
+
+#[tokio::test]
+async fn parquet_files() {
+    suite_over_files(|frame, file| parquet::write_long(&[("value", frame)], file)).await;
 }

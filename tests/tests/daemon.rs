@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use engine::{History, Pipeline};
-use tests::{Prometheus, Service, Setup, VictoriaMetrics, load};
+use tests::{Prometheus, Service, Setup, VictoriaMetrics, load, now, sleep_until};
 use tsdb::prometheus::{Connection, QueryRange};
 use tsdb::{Frame, Labels, Limits, RangeQuery, Read, Step, Timestamp};
 
@@ -31,10 +31,6 @@ model: {id: seasonal_naive, parameters: {season: 5m}}
 anomaly: {confidence_level: 0.9999, scale: 2}
 output: {write_forecast: false}
 ";
-
-fn now() -> Timestamp {
-    Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
-}
 
 /// A season of 60 points with noise; in the first series, ten times as much from `incident` on.
 fn value(row: usize, time: Timestamp, incident: Timestamp) -> f64 {
@@ -148,11 +144,6 @@ async fn check_incident(scene: &Scene, reader: &QueryRange, first: Timestamp, la
     }
 }
 
-async fn sleep_until(time: Timestamp) {
-    let left = time.millis() - now().millis();
-    tokio::time::sleep(Duration::from_millis(left.max(0) as u64)).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_series_of_victoria_metrics_get_their_scores() {
     let server = VictoriaMetrics::start().await;
@@ -161,7 +152,7 @@ async fn five_hundred_series_of_victoria_metrics_get_their_scores() {
     server.flush().await;
     let service = Service::start(server.url(), &[("requests.yaml", PIPELINE)]);
     sleep_until(scene.incident + Duration::from_secs(40)).await;
-    let metrics = reqwest::get(format!("http://{}/metrics", service.address())).await.unwrap().text().await.unwrap();
+    let metrics = service.metrics().await;
     assert!(metrics.contains("openanomaly_series_tracked{pipeline=\"requests\"} 500"), "{metrics}");
     let mut service = service;
     assert!(service.stop(), "a service that is told to stop ends well");

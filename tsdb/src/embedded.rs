@@ -75,6 +75,9 @@ impl Embedded {
             .with_timestamp_precision(TimestampPrecision::Milliseconds)
             .with_partition_duration(PARTITION)
             .with_max_active_partition_heads_per_series(OPEN_PARTITIONS)
+            // A flush can meet a compaction that has just merged its new segment away, and fails. It is tried again,
+            // from the log that still holds everything; by default the store would shut down instead.
+            .with_background_fail_fast(false)
             .with_memory_limit(options.memory_bytes);
         let builder = match options.retention {
             Some(retention) => builder.with_retention(retention),

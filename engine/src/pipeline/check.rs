@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use models::registry::{self, BuildError};
+use models::{BuildError, registry};
 use tsdb::Step;
 
 use super::document::quoted;

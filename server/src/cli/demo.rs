@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,9 @@ use crate::render::chart::Style;
 use crate::render::format::{Ink, time};
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+/// The exit code after Ctrl-C, as a shell has it.
+const STOPPED: u8 = 130;
 
 /// How many incidents are drawn.
 const CHARTS: usize = 2;
@@ -46,7 +49,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
     /// How many series there are.
-    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     series: u16,
     /// How many weeks are watched.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=52))]
@@ -88,35 +91,44 @@ fn speed(text: &str) -> Result<f64, String> {
 /// # Errors
 /// The database can't be used, a pass fails, or the result can't be written.
 pub fn demo(args: &DemoArgs, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
-    let temporary = tempfile::tempdir()?;
+    let temporary = temporary()?;
     let folder = args.data.clone().unwrap_or_else(|| temporary.path().join("tsdb"));
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(CliError::flag("--data", &folder.display().to_string(), "the folder is not empty"));
     }
     let runtime = tokio::runtime::Runtime::new()?;
     let plan = Plan { seed: args.seed, series: args.series.into(), watched: WEEK * args.weeks.into() };
-    runtime.block_on(async {
-        let listener = listen(args).await?;
-        let metrics = Metrics::new(terminal.now);
-        if args.output == DemoForm::Table {
-            show::opening(&plan, terminal.paint, &mut terminal.out)?;
-            terminal.out.flush()?;
-        }
-        let started = Instant::now();
-        let mut demo = play(plan, &folder, &metrics).await?;
-        let outcome = demo.outcome().await?;
-        show(&demo, &outcome, started.elapsed(), args, terminal).await?;
-        if let Some(listener) = listener {
-            serve(&mut demo, listener, metrics, args.speed, terminal).await?;
-        }
-        // A folder that goes away needs no tidy end.
-        if args.data.is_some() {
-            demo.close();
-        } else {
-            std::mem::forget(demo);
-        }
-        Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    })
+    runtime.block_on(run(args, plan, &folder, terminal))
+}
+
+async fn run(args: &DemoArgs, plan: Plan, folder: &Path, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+    let listener = listen(args).await?;
+    let metrics = Metrics::new(terminal.now);
+    if args.output == DemoForm::Table {
+        show::opening(&plan, terminal.paint, &mut terminal.out)?;
+        terminal.out.flush()?;
+    }
+    let started = Instant::now();
+    let mut demo = tokio::select! {
+        demo = play(plan, folder, &metrics) => demo?,
+        // The folder must go away here too, so that Ctrl-C may not end the process on its own.
+        stopped = tokio::signal::ctrl_c() => return Ok(stopped.map(|()| ExitCode::from(STOPPED))?),
+    };
+    let outcome = demo.outcome().await?;
+    show(&demo, &outcome, started.elapsed(), args, terminal).await?;
+    if let Some(listener) = listener {
+        serve(&mut demo, listener, metrics, args.speed, terminal).await?;
+    }
+    if args.data.is_some() {
+        demo.close();
+    }
+    Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A folder that goes away at the end: in memory where the system has a place for that, since the database waits for
+/// the disk at every write, and nobody needs this one after a power cut.
+fn temporary() -> std::io::Result<tempfile::TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
 /// Takes the address first, so that nobody waits only to hear that it is taken.
@@ -129,7 +141,7 @@ async fn listen(args: &DemoArgs) -> Result<Option<TcpListener>, CliError> {
 }
 
 /// Everything up to the end of the time that is watched, with a bar where stderr is a terminal.
-async fn play(plan: Plan, folder: &std::path::Path, metrics: &Arc<Metrics>) -> Result<Demo, DemoError> {
+async fn play(plan: Plan, folder: &Path, metrics: &Arc<Metrics>) -> Result<Demo, DemoError> {
     let style = ProgressStyle::with_template("{bar:40.cyan} {msg} · {elapsed} · {eta} left")
         .expect("the template is well formed");
     let bar = ProgressBar::new(plan.watched.as_secs()).with_style(style);
@@ -158,12 +170,12 @@ async fn show(
         show::json(outcome, took, &mut terminal.out)?;
         return Ok(terminal.out.flush()?);
     }
+    show::incidents(outcome, width, paint, &mut terminal.out)?;
     for verdict in show::worth_a_chart(outcome, CHARTS) {
         if let Some(scored) = demo.scored(&verdict.incident.series).await? {
             show::chart(verdict, &scored, Style { width, height: 8, paint }, &mut terminal.out)?;
         }
     }
-    show::incidents(outcome, width, paint, &mut terminal.out)?;
     show::summary(outcome, took, paint, &mut terminal.out)?;
     show::next(args.serve, paint, &mut terminal.out)?;
     Ok(terminal.out.flush()?)

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::{Subcommand, ValueEnum};
-use models::registry::{DEFAULT, Entry, MODELS};
+use models::{DEFAULT, Entry, MODELS};
 use serde_json::json;
 
 use super::{CliError, Terminal};

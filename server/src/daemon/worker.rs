@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::schedule::spread;
 use engine::{PassError, Pipeline, Ports, Report, Schedule, Watch};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tsdb::Timestamp;
 
 use super::status::Status;
@@ -18,8 +18,6 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where people can see how it goes.
     pub status: Arc<Status>,
-    /// How many passes may run at a time.
-    pub passes: Arc<Semaphore>,
     /// How far back missed scores are made up for.
     pub catch_up: Duration,
 }
@@ -180,7 +178,6 @@ impl Worker {
     }
 
     async fn run(&self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
-        let Ok(_permit) = self.shared.passes.acquire().await else { return };
         let metrics = &self.shared.metrics;
         if missed > 0 {
             metrics.skipped(&self.name, stage.name(), missed);

@@ -14,10 +14,6 @@ pub const HUGE: f64 = 10.0;
 /// Alerts of one series that at most so many points lie between are one.
 pub const PAUSE: usize = 12;
 
-/// What begins at most so long after an incident is an after-effect of it: neither a find nor a false alarm. A model
-/// that has learned from the incident's last points is rid of them with its next forecast but one.
-pub const AFTER_EFFECT: Duration = Duration::from_secs(3600);
-
 /// A stretch of one series that somebody is called for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alert {
@@ -88,18 +84,19 @@ impl Verdict {
     }
 }
 
-/// What became of each incident, and the alerts that no incident explains.
-pub fn compare(incidents: Vec<Incident>, alerts: &[Alert]) -> (Vec<Verdict>, Vec<Alert>) {
-    let during = |alert: &Alert, incident: &Incident, grace: Duration| {
-        alert.row == incident.row && alert.start < incident.end + grace && alert.last >= incident.start
+/// What became of each incident, and the alerts that have no point of any incident. What follows from an incident
+/// after its end, such as the return to normal of what a model has got used to, counts as false.
+pub fn compare(incidents: &[Incident], alerts: &[Alert]) -> (Vec<Verdict>, Vec<Alert>) {
+    let during = |alert: &Alert, incident: &Incident| {
+        alert.row == incident.row && alert.start < incident.end && alert.last >= incident.start
     };
-    let explained = |alert: &Alert| incidents.iter().any(|incident| during(alert, incident, AFTER_EFFECT));
+    let explained = |alert: &Alert| incidents.iter().any(|incident| during(alert, incident));
     let false_alarms = alerts.iter().filter(|alert| !explained(alert)).cloned().collect();
-    let verdict = |incident: Incident| {
-        let alert = alerts.iter().find(|alert| during(alert, &incident, Duration::ZERO)).cloned();
-        Verdict { incident, alert }
+    let verdict = |incident: &Incident| {
+        let alert = alerts.iter().find(|alert| during(alert, incident)).cloned();
+        Verdict { incident: incident.clone(), alert }
     };
-    (incidents.iter().cloned().map(verdict).collect(), false_alarms)
+    (incidents.iter().map(verdict).collect(), false_alarms)
 }
 
 #[cfg(test)]
@@ -145,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_are_finds_after_effects_or_false() {
+    fn alerts_are_finds_or_false() {
         let at = Timestamp::from_seconds;
         let incident = |row, start, end| Incident {
             row,
@@ -159,9 +156,9 @@ mod tests {
         let incidents = vec![incident(0, 100, 200), incident(1, 100, 200)];
         let alerts =
             [alert(0, 0, 50), alert(0, 150, 160), alert(1, 200, 300), alert(1, 3800, 3900), alert(2, 150, 160)];
-        let (verdicts, wrong) = compare(incidents, &alerts);
+        let (verdicts, wrong) = compare(&incidents, &alerts);
         assert_eq!(verdicts[0].delay(), Some(Duration::from_secs(60)));
-        assert_eq!(verdicts[1].delay(), None, "an after-effect is no find");
-        assert_eq!(wrong, [alerts[0].clone(), alerts[3].clone(), alerts[4].clone()]);
+        assert_eq!(verdicts[1].delay(), None, "what comes after it is no find");
+        assert_eq!(wrong, [0, 2, 3, 4].map(|at| alerts[at].clone()));
     }
 }

@@ -82,7 +82,7 @@ impl Demo {
         }
         let start = START + STEP.times(watched.start);
         let score = Frame::new(series.clone(), start, STEP, watched.len(), values).expect("a row a series");
-        let (verdicts, false_alarms) = compare(self.scenario.incidents(watched), &alerts(&score));
+        let (verdicts, false_alarms) = compare(&self.scenario.incidents(watched), &alerts(&score));
         let (plan, figures, pipelines) = (self.plan, self.figures, self.watched.len());
         Ok(Outcome { plan, figures, pipelines, series, score, verdicts, false_alarms })
     }

@@ -36,6 +36,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_file_of_the_folder_comes_with_the_program() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/demo");
+        let mut files: Vec<_> = folder.read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
+        files.sort();
+        let mut shipped: Vec<_> = SHIPPED.iter().map(|(name, _)| std::ffi::OsString::from(name)).collect();
+        shipped.sort();
+        assert_eq!(files, shipped);
+    }
+
+    #[test]
     fn every_kind_of_series_has_one_pipeline() {
         let pipelines = shipped().unwrap();
         let step = tsdb::Step::from_millis(300_000).unwrap();

@@ -26,7 +26,7 @@ pub fn opening(plan: &Plan, paint: Paint, out: &mut dyn Write) -> io::Result<()>
         "{} with seed {}: two weeks to learn from, then {} with known incidents.",
         count(plan.series, "generated series", "generated series"),
         plan.seed,
-        duration(plan.watched),
+        weeks(plan.watched),
     )?;
     writeln!(out, "Pipelines read them from an embedded time series database and write their scores back to it.\n")
 }
@@ -37,17 +37,21 @@ pub fn opening(plan: &Plan, paint: Paint, out: &mut dyn Write) -> io::Result<()>
 /// The writer's.
 pub fn chart(verdict: &Verdict, scored: &Scored, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let start = scored.y.index(verdict.incident.start).unwrap_or(0);
-    let range = window(start, scored.y.points(), style.readable_points() / 2);
+    let range = window(start, scored.y.points(), style.readable_points());
     let title = format!("{} · {}", words(verdict), name(&verdict.incident.series));
     draw(&title, &Trace::of(scored, 0, range), style, out)?;
     writeln!(out)
 }
 
-/// The found incidents that are worth a chart: the highest score of different kinds, at most `most`.
+/// The score at which a chart shows both the incident and the band: with a far higher one the band is but a line.
+const FIT_TO_DRAW: f64 = 6.0;
+
+/// The found incidents that are worth a chart, of different kinds, at most `most`.
 pub fn worth_a_chart(outcome: &Outcome, most: usize) -> Vec<&Verdict> {
     let mut found: Vec<(&Verdict, f64)> =
         outcome.verdicts.iter().filter_map(|verdict| Some((verdict, verdict.alert.as_ref()?.score))).collect();
-    found.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let unfit = |score: f64| (score / FIT_TO_DRAW).ln().abs();
+    found.sort_by(|a, b| unfit(a.1).total_cmp(&unfit(b.1)));
     let mut kinds = vec![];
     found.retain(|(verdict, _)| {
         let new = !kinds.contains(&verdict.incident.kind);
@@ -191,6 +195,17 @@ fn alert_json(alert: &Alert, series: &[Labels]) -> Value {
     })
 }
 
+/// `1 week`, or `2d` where it is no whole week.
+fn weeks(time: Duration) -> String {
+    let week = 7 * 86_400;
+    match time.as_secs() {
+        seconds if seconds.is_multiple_of(week) => {
+            count(usize::try_from(seconds / week).unwrap_or(usize::MAX), "week", "weeks")
+        }
+        _ => duration(time),
+    }
+}
+
 /// The kind of incident, in words.
 fn words(verdict: &Verdict) -> String {
     verdict.incident.kind.to_string().replace('_', " ")
@@ -199,11 +214,77 @@ fn words(verdict: &Verdict) -> String {
 /// What tells a series from the others of the fleet.
 fn name(series: &Labels) -> String {
     let instance = series.get("instance").unwrap_or("");
-    let service = series.get("service").or(series.get("queue")).map(|name| format!(", {name}"));
-    format!("{} {}{}", series.name(), instance, service.unwrap_or_default())
+    let service = series.get("service").or(series.get("queue")).map(|name| format!(" {name}"));
+    let host = instance.split(':').next().unwrap_or(instance);
+    format!("{} {host}{}", series.name(), service.unwrap_or_default())
 }
 
 /// With two digits after the point.
 fn round(score: f64) -> f64 {
     (score * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use data::{Incident, IncidentKind};
+    use tsdb::Frame;
+
+    use super::*;
+    use crate::demo::Figures;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// Two incidents, one of them found, and a false alarm.
+    fn outcome() -> Outcome {
+        let series: Vec<Labels> = ["up{instance=\"10.0.0.1:9100\"}", "down"].map(|text| text.parse().unwrap()).into();
+        let at = |hours: i64| Timestamp::from_seconds(1_768_780_800 + 3600 * hours);
+        let alert = Alert { row: 0, start: at(1), called: at(2), last: at(3), score: 4.125 };
+        let incident = |kind| Incident { row: 0, series: series[0].clone(), kind, start: at(1), end: at(4) };
+        Outcome {
+            plan: Plan { seed: 1, series: 2, watched: 7 * DAY },
+            figures: Figures { passes: 10, scored: 4000, written: 20_000 },
+            pipelines: 2,
+            score: Frame::empty(at(0), STEP, 0),
+            verdicts: vec![
+                Verdict { incident: incident(IncidentKind::LevelShift), alert: Some(alert.clone()) },
+                Verdict { incident: incident(IncidentKind::Spike), alert: None },
+            ],
+            false_alarms: vec![Alert { row: 1, ..alert }],
+            series,
+        }
+    }
+
+    #[test]
+    fn the_tables_say_what_was_found_missed_and_wrong() {
+        let (mut out, paint) = (vec![], Paint { on: false });
+        incidents(&outcome(), 100, paint, &mut out).unwrap();
+        summary(&outcome(), Duration::from_secs(2), paint, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for part in [
+            "✓ 1h",
+            "✗ missed",
+            "level shift",
+            "up 10.0.0.1",
+            "1 of 2 incidents, half of them within 1h",
+            "1 false alarm, that is 0.5 a series and week",
+            "score 4.13 · down",
+            "(2000 points/s)",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let mut out = vec![];
+        json(&outcome(), Duration::from_secs(2), &mut out).unwrap();
+        let value: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["incidents"][0]["delay_seconds"], 3600);
+        assert_eq!(value["incidents"][1]["found"], false);
+        assert_eq!((&value["found"], &value["missed"]), (&json!(1), &json!(1)));
+        assert_eq!(value["false_alarms_per_series_week"], 0.5);
+        assert_eq!(value["false_alarms"][0]["series"], "down");
+        assert_eq!(value["good"], true);
+    }
 }

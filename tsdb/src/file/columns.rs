@@ -68,11 +68,13 @@ impl Roles {
             None => guess_series(headings, time),
         };
         let value = options.value.as_ref().map(|name| find(headings, name)).transpose()?;
-        let labels = options.labels.iter().map(|name| find(headings, name)).collect::<Result<Vec<_>, _>>()?;
+        let mut labels = options.labels.iter().map(|name| find(headings, name)).collect::<Result<Vec<_>, _>>()?;
+        // The column that names the series can't be a label of it as well.
+        labels.retain(|at| Some(*at) != series);
         let taken = |at: usize| at == time || Some(at) == series || Some(at) == value || labels.contains(&at);
         let (layout, values) = values(headings, options, value, series.is_some(), taken)?;
         let text = |at: &usize| headings[*at].kind == Kind::Text && !taken(*at) && !values.contains(at);
-        let labels = if labels.is_empty() { (0..headings.len()).filter(text).collect() } else { labels };
+        let labels = if options.labels.is_empty() { (0..headings.len()).filter(text).collect() } else { labels };
         Ok(Self { time, values, series, labels, layout })
     }
 }

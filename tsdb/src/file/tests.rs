@@ -97,6 +97,11 @@ fn options_override_guesses() {
         (FileOptions { value: some("label"), ..default.clone() }, "2026-01-01T00:00:00Z", r#"label{host="a"}"#),
         (FileOptions { series: some("host"), ..default.clone() }, "2026-01-01T00:00:00Z", "a"),
         (FileOptions { labels: vec!["nr".into()], ..default.clone() }, "2026-01-01T00:00:00Z", r#"y{nr="7"}"#),
+        (
+            FileOptions { series: some("host"), labels: vec!["host".into(), "nr".into()], ..default.clone() },
+            "2026-01-01T00:00:00Z",
+            r#"a{nr="7"}"#,
+        ),
         (FileOptions { layout: Some(Layout::Wide), ..default.clone() }, "2026-01-01T00:00:00Z", r#"nr{host="a"}"#),
     ] {
         let file = File::from_bytes("x", content.into(), &options).unwrap();

@@ -174,8 +174,7 @@ impl Write for RemoteWrite {
         let mut tally = Tally::default();
         let series = self.sort_out(rows.series(), &mut tally);
         let _claim = self.in_flight.claim(series.iter().map(|series| series.labels.stable_hash()).collect()).await;
-        let sent = self.send_all(&series).await;
-        let sent = sent.inspect_err(|error| tracing::warn!(target = self.target, %error, "a write failed"))?;
+        let sent = self.send_all(&series).await?;
         let written = tally.and(sent).0;
         self.log(&written.rejected);
         Ok(written)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, Response};
 
-use super::client::{Client, Direction, describe};
+use super::client::{Client, Direction, describe, error_body, readable};
 use crate::read::ReadFault;
 
 /// VictoriaMetrics answers the newest points of a range with copies of older ones, for as long as its flag
@@ -20,20 +20,29 @@ const FLAGS_BYTES: usize = 256 * 1024;
 /// How old a point must be before a read is sure to see it: zero but for VictoriaMetrics.
 ///
 /// # Errors
-/// The server doesn't answer.
+/// The server doesn't answer, or something in front of it answers that it can't yet.
 pub(super) async fn settles_after(client: &Client, is_cluster: bool) -> Result<Duration, ReadFault> {
     if is_cluster {
         return Ok(DEFAULT_LATENCY_OFFSET);
     }
-    let flags = client.request(Method::GET, Direction::Read, "/flags").send().await;
-    let flags = flags.map_err(|error| ReadFault::Connection(describe(error)))?;
+    let flags = get(client, "/flags").await?;
     // A server that hides its flags, or has none, is asked whether it counts as VictoriaMetrics does.
     if flags.status().is_success() && !is_html(&flags) {
         return Ok(of_flags(&beginning(flags).await));
     }
-    let metrics = client.request(Method::GET, Direction::Read, "/metrics").send().await;
-    let metrics = beginning(metrics.map_err(|error| ReadFault::Connection(describe(error)))?).await;
+    let metrics = beginning(get(client, "/metrics").await?).await;
     Ok(if metrics.contains("\nvm_") { DEFAULT_LATENCY_OFFSET } else { Duration::ZERO })
+}
+
+/// The page at `path`. What a gateway says while its server is away or busy tells nothing of the server: taken for
+/// the answer of one that has no such page, it would let a VictoriaMetrics count as settled at once.
+async fn get(client: &Client, path: &str) -> Result<Response, ReadFault> {
+    let page = client.request(Method::GET, Direction::Read, path).send().await;
+    let mut page = page.map_err(|error| ReadFault::Connection(describe(error)))?;
+    match page.status().as_u16() {
+        code @ (429 | 502..=504) => Err(ReadFault::Status { code, message: readable(&error_body(&mut page).await) }),
+        _ => Ok(page),
+    }
 }
 
 fn is_html(response: &Response) -> bool {

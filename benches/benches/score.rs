@@ -1,0 +1,44 @@
+//! How long does it take to draw the bands of 10,000 series around their forecasts, and to judge a point of each?
+
+use std::hint::black_box;
+
+use benches::{DAY, STEP, WEEK, frame, pipeline, pods};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use engine::History;
+use engine::band::Band;
+use engine::outlook::{Outlook, Sheet, Turn};
+use tsdb::Timestamp;
+
+const SERIES: usize = 10_000;
+const START: Timestamp = Timestamp::from_seconds(1_700_000_100);
+
+fn score(c: &mut Criterion) {
+    let mut group = c.benchmark_group("score");
+    let pipeline = pipeline(&format!("{{ id: seasonal_naive, parameters: {{ season: {DAY} }} }}"));
+    let model = models::build(&pipeline.model.id, &pipeline.model.parameters).expect("the model is there");
+    let history = History::of(frame(&pods(SERIES), START, WEEK + 1));
+    let last = history.end();
+    let outlook = Outlook::at(last - STEP.duration(), &pipeline, &*model, &history).expect("the series are long");
+    let turn = Turn { origin: outlook.origin, first: last, last };
+
+    group.throughput(Throughput::Elements((SERIES * pipeline.horizon_points) as u64));
+    group.bench_function("band 10,000 × 12", |b| {
+        b.iter(|| black_box(Band::around(&outlook.forecast, &pipeline.anomaly)));
+    });
+    group.throughput(Throughput::Elements(SERIES as u64));
+    group.bench_function("judge 10,000", |b| {
+        b.iter_batched(
+            || (),
+            |()| {
+                let mut sheet = Sheet::new(&history, last, last);
+                sheet.judge(turn, &outlook, &history, &pipeline);
+                sheet.finish()
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, score);
+criterion_main!(benches);
