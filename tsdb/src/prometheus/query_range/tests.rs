@@ -250,3 +250,26 @@ fn times_are_written_to_the_millisecond() {
         assert_eq!(seconds(millis), text);
     }
 }
+
+#[tokio::test]
+async fn how_soon_a_server_settles_is_asked_of_the_server_and_not_of_a_gateway() {
+    let check = async |replies: Vec<Reply>, seconds: Option<u64>| {
+        let reader = QueryRange::new(&Connection::new(server(replies).await.0), 1).unwrap();
+        let settles = reader.settles_after().await;
+        match seconds {
+            Some(seconds) => assert_eq!(settles.unwrap(), Duration::from_secs(seconds)),
+            None => assert!(settles.as_ref().is_err_and(ReadError::is_retryable), "{settles:?}"),
+        }
+    };
+    let (flags, page) = (reply("200 OK", "", "-search.latencyOffset=\"20s\"\n"), "Content-Type: text/html\r\n");
+    let metrics = |text: &str| reply("200 OK", "Content-Type: text/plain\r\n", text);
+    check(vec![flags.clone()], Some(20)).await;
+    check(vec![reply("200 OK", page, "<html>"), metrics("# HELP up\n")], Some(0)).await;
+    check(vec![reply("403 Forbidden", "", "no"), metrics("# HELP\nvm_rows 1\n")], Some(30)).await;
+    check(vec![reply("404 Not Found", "", "")], Some(0)).await;
+    for status in ["429 Too Many Requests", "502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
+        check(vec![reply(status, page, "<html>"), flags.clone()], None).await;
+        check(vec![reply("404 Not Found", "", ""), reply(status, page, "<html>")], None).await;
+    }
+    check(vec![Reply::Nothing], None).await;
+}
