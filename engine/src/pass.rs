@@ -202,14 +202,13 @@ impl Watch {
         let outlook = self.outlook(turn.origin).await?;
         let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
         sheet.judge(turn, &outlook, &self.history, &self.pipeline);
-        let scored = sheet.finish();
-        report.count(&scored);
-        if !self.pipeline.output.write_anomaly_score {
-            return Ok(());
-        }
-        let mut frames = self.names.scores(scored)?;
+        let mut frames = self.names.scores(sheet.finish())?;
         if self.is_unsure {
             self.blank_written(&mut frames, turn).await?;
+        }
+        report.count(&frames);
+        if !self.pipeline.output.write_anomaly_score {
+            return Ok(());
         }
         // A write that fails, or is cut off by the end of the process, may have written some of the turn.
         self.is_unsure = true;
@@ -305,12 +304,13 @@ impl Watch {
 }
 
 impl Report {
-    fn count(&mut self, scored: &crate::score::Scored) {
-        let scores = || scored.score.values().iter().filter(|score| !score.is_nan());
+    /// Counts the five frames of a turn, in the order of [`SCORE_KINDS`].
+    fn count(&mut self, [score, y, _, lower, upper]: &[Frame; 5]) {
+        let scores = || score.values().iter().filter(|score| !score.is_nan());
         self.scored += scores().count();
         self.anomalous += scores().filter(|score| **score > 1.0).count();
-        let bands = scored.yhat_lower.values().iter().zip(scored.yhat_upper.values());
-        self.inside += scored.y.values().iter().zip(bands).filter(|(y, (low, high))| *low <= *y && *y <= *high).count();
+        let bands = lower.values().iter().zip(upper.values());
+        self.inside += y.values().iter().zip(bands).filter(|(y, (low, high))| *low <= *y && *y <= *high).count();
     }
 }
 

@@ -6,7 +6,7 @@ use crate::band::Expectation;
 use crate::pipeline::{Anomaly, Direction};
 
 /// The highest score: what a deviation from a band without any width gets.
-pub const HIGHEST_SCORE: f64 = 1e6;
+pub const HIGHEST_SCORE: f64 = 1000.0;
 
 /// Points and what was expected of them: five frames with the same source series and the same grid.
 ///

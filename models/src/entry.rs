@@ -51,7 +51,7 @@ pub enum BuildError {
         known: String,
     },
     /// A parameter is unknown or has a value that it can't have.
-    #[error("model {model}: {}{message}; allowed are {allowed}", parameter.as_ref().map(|key| format!("parameter {key}: ")).unwrap_or_default())]
+    #[error("model {model}: {}", parameter_fault(parameter.as_deref(), message, allowed))]
     Parameter {
         /// The model's id.
         model: &'static str,
@@ -66,6 +66,14 @@ pub enum BuildError {
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+/// A wrong value says what it should be by itself; for an unknown parameter, all of them are listed.
+fn parameter_fault(parameter: Option<&str>, message: &str, allowed: &str) -> String {
+    match parameter {
+        Some(key) => format!("parameter {key}: {message}"),
+        None => format!("{message}; allowed are {allowed}"),
+    }
 }
 
 /// Builds a model that looks at one series at a time from the parameters `P` that it deserialises.

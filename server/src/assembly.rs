@@ -179,12 +179,15 @@ fn server(name: &str, datasource: &Datasource) -> Result<Store, AssemblyError> {
     let seed = u64::from(std::process::id());
     let query = |connection: &Connection| QueryRange::new(connection, seed).map_err(wrong);
     let options = Options { takes_ahead: datasource.takes_ahead, ..Options::default() };
-    // A cluster of VictoriaMetrics is written to in one place and read in another.
-    let written = if datasource.tenant_id.is_some() { &reading } else { &writing };
+    // What takes samples, as vmagent or a distributor does, is often not what answers queries.
+    let written = match &datasource.read_back_url {
+        Some(url) => connection(name, datasource, url.clone())?,
+        None => reading.clone(),
+    };
     Ok(Store {
         source: Arc::new(query(&reading)?),
         sink: Arc::new(RemoteWrite::new(&writing, options).map_err(wrong)?),
-        written: Arc::new(query(written)?),
+        written: Arc::new(query(&written)?),
     })
 }
 

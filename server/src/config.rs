@@ -73,6 +73,8 @@ pub struct Datasource {
     pub url: Option<String>,
     /// The base URL for writing, where it is another.
     pub write_url: Option<String>,
+    /// The base URL at which what was written can be queried, where that is not `url`.
+    pub read_back_url: Option<String>,
     /// The folder of the embedded store.
     pub path: Option<PathBuf>,
     /// How long the embedded store keeps samples.
@@ -229,6 +231,7 @@ impl Datasource {
             (None, None) => Err("give the `url` of a server or the `path` of an embedded store"),
             (Some(_), Some(_)) => Err("give `url` or `path`, not both"),
             (None, Some(_)) if self.write_url.is_some() => Err("an embedded store has no `write_url`"),
+            _ if self.org_id.is_some() && self.tenant_id.is_some() => Err("give `org_id` or `tenant_id`, not both"),
             _ if self.bearer_token.is_some() && self.bearer_token_file.is_some() => {
                 Err("give `bearer_token` or `bearer_token_file`, not both")
             }
@@ -271,7 +274,7 @@ pub fn pipeline_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     for entry in std::fs::read_dir(folder).map_err(wrong)? {
         files.push(entry.map_err(wrong)?.path());
     }
-    files.retain(is_yaml);
+    files.retain(|file| is_yaml(file) && !file.to_string_lossy().ends_with(".schema.json"));
     files.sort();
     Ok(files)
 }
@@ -373,6 +376,7 @@ mod tests {
         check("datasources: {a: {}}", "datasource `a`: give the `url`");
         check("datasources: {a: {url: x, path: y}}", "not both");
         check("datasources: {a: {url: x, timeout: 5 parsecs}}", "`5 parsecs` is no duration");
+        check("datasources: {a: {url: x, org_id: a, tenant_id: '1'}}", "not both");
         check("datasources: {a: {url: x, bearer_token: t, basic_auth: {username: u}}}", "not both");
         check(
             "datasources: {a: {url: x}}\nlissten: 1",

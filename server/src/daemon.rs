@@ -22,7 +22,7 @@ use status::Status;
 use worker::Shared;
 
 /// How long passes that have begun may still run after the service was told to stop.
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(14);
 
 /// Why the service can't start.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +180,7 @@ impl Service {
             tracing::error!("{error}");
         }
         self.shared.metrics.running(self.workers.len());
+        self.shared.metrics.configured(errors.is_empty());
         self.shared.status.configured(self.running(), errors.iter().map(|(_, error)| error.to_string()).collect());
         tracing::info!(pipelines = self.workers.len(), errors = errors.len(), "pipelines are loaded");
     }

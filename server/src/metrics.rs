@@ -107,6 +107,7 @@ pub struct Metrics {
     passes_skipped: Family<StageLabels, Counter>,
     last_success: Family<StageLabels, FloatGauge>,
     reloads: Family<OutcomeLabels, Counter>,
+    last_reload: Gauge,
     pipelines: Gauge,
 }
 
@@ -146,6 +147,7 @@ impl Metrics {
             passes_skipped: Family::default(),
             last_success: Family::default(),
             reloads: Family::default(),
+            last_reload: Gauge::default(),
             pipelines: Gauge::default(),
         };
         metrics.register();
@@ -179,6 +181,7 @@ impl Metrics {
             passes_skipped: "passes_skipped", "Passes that were due while an earlier one still ran, or the service stood";
             last_success: "schedule_last_success_timestamp_seconds", "When the last pass succeeded";
             reloads: "config_reloads", "Reloads of the configuration by outcome";
+            last_reload: "config_last_reload_successful", "1 where all of the configuration is good, else 0";
             pipelines: "pipelines", "Pipelines that run";
         );
     }
@@ -234,6 +237,12 @@ impl Metrics {
     pub fn reloaded(&self, is_good: bool) {
         let outcome = if is_good { "success" } else { "error" };
         self.reloads.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.configured(is_good);
+    }
+
+    /// Says whether all of the configuration is good.
+    pub fn configured(&self, is_good: bool) {
+        self.last_reload.set(i64::from(is_good));
     }
 
     /// Says how many pipelines run.

@@ -27,6 +27,9 @@ use crate::write::{Rejected, Write, WriteError, Written};
 use plan::Rows;
 use salvage::Known;
 
+/// Where samples are taken: by Prometheus, VictoriaMetrics and most others, and by Mimir and Cortex.
+const PATHS: [&str; 2] = ["/api/v1/write", "/api/v1/push"];
+
 /// How requests are cut, and what is known about the receiver beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -50,6 +53,7 @@ impl Default for Options {
 /// Writes frames to a server that speaks remote write 1.0.
 pub struct RemoteWrite {
     client: Client,
+    path: &'static str,
     target: String,
     options: Options,
     is_cluster: bool,
@@ -63,13 +67,18 @@ pub struct RemoteWrite {
 }
 
 impl RemoteWrite {
-    /// A writer to the server of `connection`. Sends nothing yet.
+    /// A writer to the server of `connection`. Sends nothing yet. A URL that ends with a path where samples are taken,
+    /// `/api/v1/write` or `/api/v1/push`, is used as it is; else the first is appended.
     ///
     /// # Errors
     /// A connection that can't be used, as [`Client::new`] says.
     pub fn new(connection: &Connection, options: Options) -> Result<Self, ClientError> {
-        let client = Client::new(connection)?;
+        let url = connection.url.trim_end_matches('/');
+        let given = PATHS.into_iter().find_map(|path| Some((url.strip_suffix(path)?, path)));
+        let (base, path) = given.unwrap_or((url, PATHS[0]));
+        let client = Client::new(&Connection { url: base.to_string(), ..connection.clone() })?;
         Ok(Self {
+            path,
             target: client.printable_url(),
             client,
             options,

@@ -12,8 +12,6 @@ use crate::prometheus::client::{self, Direction};
 use crate::prometheus::encode::Series;
 use crate::write::WriteError;
 
-const PATH: &str = "/api/v1/write";
-
 /// How far ahead VictoriaMetrics takes samples; what is beyond it drops without a word.
 const VICTORIA_METRICS_TAKES_AHEAD: Duration = Duration::from_secs(2 * 24 * 3600);
 
@@ -82,7 +80,7 @@ impl RemoteWrite {
     async fn attempt(&self, body: Bytes) -> Result<(), Failure> {
         let request = self
             .client
-            .request(Method::POST, Direction::Write, PATH)
+            .request(Method::POST, Direction::Write, self.path)
             .header(CONTENT_TYPE, "application/x-protobuf")
             .header(CONTENT_ENCODING, "snappy")
             .header("X-Prometheus-Remote-Write-Version", "0.1.0")
@@ -112,7 +110,7 @@ impl RemoteWrite {
     pub(super) async fn ask_takes_ahead(&self) -> Result<Duration, reqwest::Error> {
         let is_victoria_metrics = self.is_cluster || self.has_victoria_metrics_counters().await?;
         let takes = if is_victoria_metrics { VICTORIA_METRICS_TAKES_AHEAD } else { Duration::ZERO };
-        tracing::info!(target = self.target, "takes samples up to {takes:?} ahead of now");
+        tracing::info!(target = self.target, hours = takes.as_secs() / 3600, "takes samples so far ahead of now");
         Ok(takes)
     }
 

@@ -50,6 +50,21 @@ fn rejected(written: &Written) -> Vec<(&'static str, u64)> {
 }
 
 #[tokio::test]
+async fn a_whole_address_is_used_as_it_is() {
+    for (end, line) in [
+        ("", "POST /api/v1/write HTTP/1.1"),
+        ("/", "POST /api/v1/write HTTP/1.1"),
+        ("/api/v1/write", "POST /api/v1/write HTTP/1.1"),
+        ("/mimir/api/v1/push", "POST /mimir/api/v1/push HTTP/1.1"),
+    ] {
+        let receiver = Receiver::answering([]).await;
+        let writer = RemoteWrite::new(&connection(&format!("{}{end}", receiver.url)), Options::default()).unwrap();
+        writer.write(&[frame(&[("up", &[1.0])])]).await.unwrap();
+        assert_eq!(receiver.seen()[0].line, line);
+    }
+}
+
+#[tokio::test]
 async fn a_request_is_as_the_specification_says() {
     let receiver = Receiver::answering([]).await;
     let mut connection = connection(&format!("{}/base", receiver.url));
