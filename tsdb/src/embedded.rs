@@ -26,6 +26,10 @@ const PARTITION: Duration = Duration::from_secs(24 * 3600);
 /// the newest one of its series.
 const OPEN_PARTITIONS: usize = 64;
 
+/// Points in a chunk. The store makes room for a whole chunk as soon as a series has one point in a partition, and
+/// at its own choice of 2,048 (80 KB) 6,000 series fill the memory.
+const CHUNK_POINTS: usize = 120;
+
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbeddedOptions {
@@ -78,6 +82,7 @@ impl Embedded {
             // A flush can meet a compaction that has just merged its new segment away, and fails. It is tried again,
             // from the log that still holds everything; by default the store would shut down instead.
             .with_background_fail_fast(false)
+            .with_chunk_points(CHUNK_POINTS)
             .with_memory_limit(options.memory_bytes);
         let builder = match options.retention {
             Some(retention) => builder.with_retention(retention),

@@ -203,3 +203,14 @@ async fn readers_and_writers_share_the_store() {
         assert_eq!(task.await.unwrap(), [("{}".to_string(), vec![311.0])]);
     }
 }
+
+/// A pass writes one point of each of thousands of series; they may not need room for thousands of points each.
+#[tokio::test]
+async fn many_series_of_one_point_fit_into_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { memory_bytes: 16 << 20, ..EmbeddedOptions::default() };
+    let store = Embedded::open(folder.path(), &options).unwrap();
+    let series = (0..1000).map(|row| Labels::metric("up").with("row", &row.to_string())).collect();
+    let frame = Frame::new(series, Timestamp::from_seconds(START), minute(), 1, vec![1.0; 1000]).unwrap();
+    assert_eq!(store.write(&[frame]).await.unwrap().samples, 1000);
+}
