@@ -161,20 +161,10 @@ impl Expectation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Direction, Sides};
+    use crate::pipeline::Sides;
 
     fn anomaly(technique: Technique) -> Anomaly {
-        let none = Sides { below: 0.0, above: 0.0 };
-        Anomaly {
-            technique,
-            detection_direction: Direction::Both,
-            min_dev_from_expected: none,
-            min_rel_dev_from_expected: none,
-            scale: Sides { below: 1.0, above: 1.0 },
-            data_range: (f64::NEG_INFINITY, f64::INFINITY),
-            clip_predictions: false,
-            score_outside_data_range: 1.01,
-        }
+        Anomaly { technique, ..crate::testing::pipeline().anomaly }
     }
 
     /// The band around a forecast whose quantiles are 8, 10 and 14.
