@@ -15,7 +15,7 @@ from statsmodels.tsa.seasonal import STL
 from server import WEEK, build, median, run
 
 DAY = 288
-ROUNDS = 5
+ROUNDS = 3
 THEIRS, OURS = 40, 4000
 
 
