@@ -79,7 +79,7 @@ impl Names {
         let format = &self.pipeline.output.metric_format;
         let own = format.labels.iter().map(|(name, value)| (name.as_str(), self.expand(value, kind)));
         let own: Vec<(&str, String)> = own.collect();
-        let name = self.expand(&format.name, kind);
+        let name = score_metric(&self.pipeline, kind);
         self.labels(source, &name, own.iter().map(|(name, value)| (*name, value.as_str())))
     }
 
@@ -165,10 +165,15 @@ fn free_name(name: &Arc<str>, source: &Labels, is_own: impl Fn(&str) -> bool) ->
     free
 }
 
+/// The name of the metric of one kind. A pipeline's name may have a dash, a metric's may not.
+fn score_metric(pipeline: &Pipeline, kind: &str) -> String {
+    let format = &pipeline.output.metric_format.name;
+    format.replace("$VAR", kind).replace("$QUERY_KEY", &pipeline.name.replace('-', "_"))
+}
+
 /// The PromQL selector of all series of one kind that `pipeline` writes.
 pub fn selector(pipeline: &Pipeline, kind: &str) -> String {
-    let name = pipeline.output.metric_format.name.replace("$VAR", kind).replace("$QUERY_KEY", &pipeline.name);
-    format!("{name}{{pipeline={:?}}}", pipeline.name)
+    format!("{}{{pipeline={:?}}}", score_metric(pipeline, kind), pipeline.name)
 }
 
 /// Turns the cells of `frame` that `written` already has into gaps. `written` holds, for each series without its
@@ -217,6 +222,14 @@ mod tests {
             "y{exported_exported_source=\"s\", exported_model=\"x\", exported_source=\"t\", model=\"last\", \
              pipeline=\"test\", source=\"up\"}",
         );
+    }
+
+    #[test]
+    fn a_dash_in_a_pipelines_name_is_none_in_a_metrics() {
+        let mut pipeline = pipeline();
+        pipeline.name = "my-pipe".into();
+        pipeline.output.metric_format.name = "$QUERY_KEY_$VAR".into();
+        assert_eq!(selector(&pipeline, "y"), "my_pipe_y{pipeline=\"my-pipe\"}");
     }
 
     #[test]

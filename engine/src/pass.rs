@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use models::{ForecastError, Forecaster};
-use tsdb::{Frame, FrameError, Limits, RangeQuery, Read, ReadError, Rejected, Timestamp, Write, WriteError};
+use tsdb::{
+    Bound, Frame, FrameError, Limits, RangeQuery, Read, ReadError, ReadFault, Rejected, Timestamp, Write, WriteError,
+};
 
 use crate::context::History;
 use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
@@ -92,8 +94,8 @@ pub struct Watch {
     history: Arc<History>,
     outlooks: VecDeque<Arc<Outlook>>,
     judged_until: Option<Timestamp>,
-    /// Whether some of the points after `judged_until` may have been written already.
-    is_unsure: bool,
+    /// Points up to this one may have been written already, though they are not judged yet.
+    unsure_until: Option<Timestamp>,
     names: Names,
 }
 
@@ -103,7 +105,7 @@ impl Watch {
         let pipeline = Arc::new(pipeline);
         let history = Arc::new(History::starting(Timestamp::default(), pipeline.step));
         let names = Names::new(pipeline.clone());
-        Self { pipeline, ports, history, outlooks: VecDeque::new(), judged_until: None, is_unsure: false, names }
+        Self { pipeline, ports, history, outlooks: VecDeque::new(), judged_until: None, unsure_until: None, names }
     }
 
     /// The pipeline.
@@ -123,11 +125,12 @@ impl Watch {
     /// # Errors
     /// The scores can't be read.
     pub async fn resume(&mut self, since: Timestamp, tick: Timestamp) -> Result<Option<Timestamp>, PassError> {
-        let until = newest(&self.pipeline, tick);
+        // A delay that has become longer since then does not undo what was written.
+        let until = tick.floor(self.pipeline.step);
         let Some(last) = self.newest_score(since, until).await? else { return Ok(None) };
         let turn = turns(&self.pipeline, last - self.pipeline.step, last).last();
         self.judged_until = turn.map(|turn| turn.origin.max(since.floor(self.pipeline.step)));
-        self.is_unsure = true;
+        self.unsure_until = Some(until);
         Ok(self.judged_until)
     }
 
@@ -145,7 +148,7 @@ impl Watch {
                     return Ok(Some(Timestamp::from_millis((newest * 1000.0).round() as i64)));
                 }
             }
-            (last, span) = (first - self.pipeline.step, span * 4);
+            (last, span) = (Timestamp::from_millis(first.millis() - 1), span * 4);
         }
         Ok(None)
     }
@@ -203,17 +206,18 @@ impl Watch {
         let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
         sheet.judge(turn, &outlook, &self.history, &self.pipeline);
         let mut frames = self.names.scores(sheet.finish())?;
-        if self.is_unsure {
+        if self.unsure_until.is_some_and(|until| turn.first <= until) {
             self.blank_written(&mut frames, turn).await?;
         }
         report.count(&frames);
         if !self.pipeline.output.write_anomaly_score {
             return Ok(());
         }
-        // A write that fails, or is cut off by the end of the process, may have written some of the turn.
-        self.is_unsure = true;
-        self.write(&frames, report).await?;
-        self.is_unsure = false;
+        if let Err(error) = self.write(&frames, report).await {
+            // Some of the turn may have been written.
+            self.unsure_until = self.unsure_until.max(Some(turn.last));
+            return Err(error.into());
+        }
         Ok(())
     }
 
@@ -246,7 +250,10 @@ impl Watch {
         let Some(query) = RangeQuery::new(&self.pipeline.query, from, until, step) else { return Ok(()) };
         let answer = self.ports.source.read(&query, &self.limits()).await?;
         report.warnings.extend(answer.warnings);
-        let keep = self.pipeline.context_points + 2 * self.pipeline.horizon_points;
+        // What this pass will look at stays, however far judging has fallen behind.
+        let needed = (until.millis() - start.millis()) / step.millis() + 1;
+        let usual = self.pipeline.context_points + 2 * self.pipeline.horizon_points;
+        let keep = usual.max(usize::try_from(needed).unwrap_or(0));
         match Arc::get_mut(&mut self.history) {
             Some(history) if is_usable => history.extend(&answer.frame, keep),
             _ => {
@@ -254,7 +261,21 @@ impl Watch {
                 self.forget_rows();
             }
         }
-        Ok(())
+        self.bound_series(start)
+    }
+
+    /// Holds the series that are kept, those that have come and gone among them, to the bound that one read has: a
+    /// restart reads them all at once.
+    fn bound_series(&mut self, since: Timestamp) -> Result<(), ReadError> {
+        let limit = self.pipeline.max_series;
+        if self.history.series().len() > limit {
+            self.forget_ended_before(since);
+        }
+        if self.history.series().len() <= limit {
+            return Ok(());
+        }
+        let fault = ReadFault::TooLarge { bound: Bound::Series, limit: limit as u64 };
+        Err(ReadError { query: self.pipeline.query.clone(), origin: "the kept history".into(), fault })
     }
 
     fn limits(&self) -> Limits {
@@ -264,6 +285,11 @@ impl Watch {
     /// Drops the series that had no value in the whole context of `origin`.
     fn forget_ended(&mut self, origin: Timestamp) {
         let since = origin - self.pipeline.step.times(self.pipeline.context_points - 1);
+        let unjudged = self.judged_until.map_or(since, |judged| judged + self.pipeline.step);
+        self.forget_ended_before(since.min(unjudged));
+    }
+
+    fn forget_ended_before(&mut self, since: Timestamp) {
         if Arc::get_mut(&mut self.history).is_some_and(|history| history.forget_ended(since)) {
             self.forget_rows();
         }
@@ -329,6 +355,8 @@ async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 mod tests {
     use super::*;
     use crate::pipeline::Mode;
+    use tsdb::Labels;
+
     use crate::testing::{LastValue, Memory, pipeline, wave};
 
     fn at(seconds: i64) -> Timestamp {
@@ -429,12 +457,67 @@ mod tests {
         let memory = Arc::new(Memory::of(wave(4, 200)));
         let mut watch = watch(&memory);
         watch.begin_after(at(50));
-        *memory.room.lock().unwrap() = Some(333);
-        for second in 51..=90 {
+        *memory.room.lock().unwrap() = Some(133);
+        for second in 51..=115 {
             let _ = run(&mut watch, second..=second).await;
         }
         *memory.room.lock().unwrap() = None;
-        run(&mut watch, 91..=120).await.unwrap();
+        run(&mut watch, 116..=120).await.unwrap();
         assert_eq!(samples(&memory), undisturbed().await);
+    }
+
+    #[tokio::test]
+    async fn judging_that_is_seldom_due_gives_the_same_scores() {
+        let memory = Arc::new(Memory::of(wave(4, 200)));
+        let mut watch = watch(&memory);
+        watch.begin_after(at(50));
+        for second in 51..=120 {
+            if second % 35 == 15 {
+                watch.judge(at(second)).await.unwrap();
+            }
+            if second % 10 == 0 {
+                watch.forecast(at(second)).await.unwrap();
+            }
+        }
+        assert_eq!(samples(&memory), undisturbed().await);
+    }
+
+    #[tokio::test]
+    async fn a_longer_delay_after_a_restart_writes_nothing_twice() {
+        let memory = Arc::new(Memory::of(wave(4, 200)));
+        let mut first = watch(&memory);
+        first.begin_after(at(50));
+        run(&mut first, 51..=100).await.unwrap();
+        let mut again = watch(&memory);
+        Arc::make_mut(&mut again.pipeline).data_delay = Duration::from_secs(7);
+        again.resume(at(0), at(102)).await.unwrap();
+        run(&mut again, 102..=130).await.unwrap();
+        let samples = memory.samples.lock().unwrap();
+        assert_eq!(samples.len(), 5 * 4 * 73);
+        assert!(samples.values().all(|values| values.len() == 1));
+    }
+
+    #[tokio::test]
+    async fn the_newest_score_is_found_at_every_point_of_the_grid() {
+        for back in [0, 1, 3599, 3600, 3601, 3602, 17_999, 18_000, 18_001, 18_002, 50_000] {
+            let memory = Arc::new(Memory::of(wave(1, 10)));
+            let watch = watch(&memory);
+            let score = Labels::metric("anomaly_score").with("pipeline", "test");
+            memory.samples.lock().unwrap().insert((score, at(100_000 - back)), vec![0.0]);
+            let newest = watch.newest_score(at(40_000), at(100_000)).await.unwrap();
+            assert_eq!(newest, Some(at(100_000 - back)));
+        }
+    }
+
+    #[tokio::test]
+    async fn more_series_than_allowed_are_an_error_however_they_came() {
+        let mut frame = wave(4, 200);
+        frame.row_mut(3)[..90].fill(f64::NAN);
+        let memory = Arc::new(Memory::of(frame));
+        let mut watch = watch(&memory);
+        Arc::make_mut(&mut watch.pipeline).max_series = 3;
+        run(&mut watch, 51..=89).await.unwrap();
+        let error = run(&mut watch, 90..=91).await.unwrap_err().to_string();
+        assert!(error.contains("more than 3 series"), "{error}");
     }
 }

@@ -117,7 +117,11 @@ impl Memory {
     fn source(&self, query: &RangeQuery) -> Frame {
         let source = self.source.as_ref().unwrap();
         let mut frame = FrameBuilder::new(query.start(), query.step(), query.points());
+        let is_there = |at: usize| source.time(at) >= query.start() && source.time(at) <= query.end();
         for (labels, values) in source.rows() {
+            if !values.iter().enumerate().any(|(at, value)| is_there(at) && !value.is_nan()) {
+                continue;
+            }
             let row = frame.row(labels);
             for (point, value) in values.iter().enumerate() {
                 frame.set(row, source.time(point), *value);

@@ -358,6 +358,8 @@ fn metric_format(at: &At<Templates>, reader: &mut Reader) -> Option<MetricFormat
         } else if label == tsdb::labels::METRIC_NAME {
             metric_name(template, reader);
             format.name.clone_from(value);
+        } else if ["pipeline", "model", "source"].contains(&label.as_str()) {
+            reader.refuse_at::<(), _>(template, "is a label that every output has; choose another name");
         } else if label.is_empty() || label.contains(':') || !is_metric_name(label) {
             let message = "is no label's name; one has letters, digits and _, and begins with no digit";
             reader.refuse_at::<(), _>(template, message);

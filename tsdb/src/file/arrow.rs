@@ -139,11 +139,11 @@ fn millis(name: &str, array: &ArrayRef) -> Result<Vec<Option<i64>>, FileFault> {
         DataType::Timestamp(_, zone) => {
             // The zone stays, so that the numbers stay in UTC.
             let cast = cast(&DataType::Timestamp(TimeUnit::Millisecond, zone.clone()))?;
-            cast.as_primitive::<TimestampMillisecondType>().iter().collect()
+            cast.as_primitive::<TimestampMillisecondType>().iter().map(in_range).collect()
         }
         DataType::Date32 | DataType::Date64 => {
             let cast = cast(&DataType::Timestamp(TimeUnit::Millisecond, None))?;
-            cast.as_primitive::<TimestampMillisecondType>().iter().collect()
+            cast.as_primitive::<TimestampMillisecondType>().iter().map(in_range).collect()
         }
         data if data.is_integer() => {
             let cast = cast(&DataType::Int64)?;
@@ -159,6 +159,11 @@ fn millis(name: &str, array: &ArrayRef) -> Result<Vec<Option<i64>>, FileFault> {
             cast.as_string::<i32>().iter().map(|cell| cell.and_then(times::from_text)).collect()
         }
     })
+}
+
+/// The time, if it is one that can be reckoned with.
+fn in_range(cell: Option<i64>) -> Option<i64> {
+    cell.filter(|millis| times::RANGE.contains(millis))
 }
 
 /// An array of texts, a missing label being null.

@@ -8,7 +8,7 @@ use crate::labels::{LabelError, Labels, METRIC_NAME};
 
 const TIMES: [&str; 6] = ["timestamp", "time", "ts", "ds", "date", "datetime"];
 const VALUES: [&str; 3] = ["value", "y", "val"];
-const SERIES: [&str; 6] = ["unique_id", "series", "metric", METRIC_NAME, "item_id", "name"];
+const SERIES: [&str; 6] = [METRIC_NAME, "unique_id", "series", "metric", "item_id", "name"];
 /// What data sets call the column that says what is an anomaly. It is no series.
 const TRUTHS: [&str; 3] = ["label", "is_anomaly", "anomaly"];
 
@@ -93,7 +93,11 @@ fn values(
     let number = |at: &usize| headings[*at].kind == Kind::Number && !taken(*at);
     let plain = |at: &usize| !headings[*at].is_row_number() && !headings[*at].is_named(&TRUTHS);
     let numbers: Vec<usize> = (0..headings.len()).filter(number).filter(plain).collect();
+    let has_text = (0..headings.len()).any(|at| headings[at].kind == Kind::Text && !taken(at));
+    // Beside other numbers, a column of such a name is one series among others.
+    let is_long = numbers.len() == 1 || has_series || has_text || options.layout == Some(Layout::Long);
     let called = VALUES.iter().find_map(|name| numbers.iter().find(|at| headings[**at].is_named(&[name])));
+    let called = called.filter(|_| is_long);
     let single = numbers.first().filter(|_| numbers.len() == 1 && (has_series || options.layout.is_some()));
     match (options.layout, called.or(single)) {
         (None | Some(Layout::Long), Some(value)) => Ok((Layout::Long, vec![*value])),

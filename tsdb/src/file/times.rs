@@ -1,15 +1,18 @@
 //! Times as text and as numbers.
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 
 /// The years 1 to 9999, in milliseconds since the Unix epoch.
-const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+pub(super) const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
 /// Milliseconds from text: a number (see [`from_number`]), RFC 3339, or a date with or without a time of day, which
 /// is then in UTC.
 pub(super) fn from_text(text: &str) -> Option<i64> {
     let text = text.trim();
+    if let Some(day) = compact_date(text) {
+        return day;
+    }
     if let Ok(integer) = text.parse::<i64>() {
         return from_integer(integer);
     }
@@ -21,6 +24,13 @@ pub(super) fn from_text(text: &str) -> Option<i64> {
     }
     let civil: DateTime = text.strip_suffix(" UTC").unwrap_or(text).parse().ok()?;
     TimeZone::UTC.to_timestamp(civil).ok().map(|time| time.as_millisecond())
+}
+
+/// A date without dashes, `20260131`: as seconds it would be a day in 1970, of which nobody has metrics.
+fn compact_date(text: &str) -> Option<Option<i64>> {
+    let is_compact = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let day: Date = text.parse().ok().filter(|day: &Date| is_compact && (1900..2200).contains(&day.year()))?;
+    Some(TimeZone::UTC.to_timestamp(day.to_datetime(Time::midnight())).ok().map(|time| time.as_millisecond()))
 }
 
 /// Milliseconds from seconds, milliseconds, microseconds or nanoseconds since the Unix epoch: whichever puts the
@@ -65,6 +75,7 @@ mod tests {
             "1767225600000000000",
             "1.7672256e9",
             "2026-01-01",
+            "20260101",
             "2026-01-01 00:00",
             "2026-01-01T00:00:00",
             "2026-01-01 00:00:00.000",

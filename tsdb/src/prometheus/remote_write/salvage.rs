@@ -112,8 +112,8 @@ pub(super) struct Known<'a> {
     pub(super) too_far: Option<(Timestamp, String)>,
     /// This and all earlier ones, in every series.
     too_old: Option<(Timestamp, String)>,
-    /// This and all earlier ones of the series.
-    out_of_order: HashMap<&'a Labels, (Timestamp, String)>,
+    /// This and all earlier ones of the series, and why.
+    behind: HashMap<&'a Labels, (Timestamp, &'static str, String)>,
     /// How many samples of a series were refused at its beginning.
     misses: HashMap<&'a Labels, usize>,
 }
@@ -124,8 +124,10 @@ impl<'a> Known<'a> {
         *self.misses.entry(labels).or_default() += 1;
         match fault.reason {
             "too_far_ahead" => self.too_far = Some(bound),
-            "too_old" => self.too_old = Some(bound),
-            "out_of_order" => drop(self.out_of_order.insert(labels, bound)),
+            // What is out of bounds is older than the store takes. Too old, without that, is one series only: another
+            // one that has nothing newer may still be written there.
+            "too_old" if fault.message.contains("out of bounds") => self.too_old = Some(bound),
+            "too_old" | "out_of_order" => drop(self.behind.insert(labels, (time, fault.reason, bound.1))),
             _ => {}
         }
     }
@@ -134,7 +136,7 @@ impl<'a> Known<'a> {
     fn taken(&mut self, part: &[Series<'a>], fault: &Fault) {
         for series in part {
             let last = series.points.time(series.points.len() - 1);
-            self.out_of_order.insert(series.labels, (last, fault.message.clone()));
+            self.behind.insert(series.labels, (last, "out_of_order", fault.message.clone()));
         }
     }
 
@@ -147,9 +149,9 @@ impl<'a> Known<'a> {
                 tally.reject(reason, points.slice(from..to).samples() as u64, message);
             }
         };
-        let old = self.too_old.iter().map(|bound| ("too_old", bound));
-        let before = self.out_of_order.get(labels).map(|bound| ("out_of_order", bound));
-        for (reason, (time, message)) in old.chain(before) {
+        let old = self.too_old.iter().map(|(time, message)| (time, "too_old", message));
+        let behind = self.behind.get(labels).map(|(time, reason, message)| (time, *reason, message));
+        for (time, reason, message) in old.chain(behind) {
             let first = points.index_from(Timestamp::from_millis(time.millis().saturating_add(1)));
             drop(from, first, reason, message);
             from = from.max(first);

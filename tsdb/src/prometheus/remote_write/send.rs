@@ -138,9 +138,13 @@ fn sample_fault(code: u16, message: &str) -> Option<&'static str> {
         ("out of bounds", "too_old"),
         ("too old", "too_old"),
     ];
-    if code != 400 && code < 500 {
-        return None;
-    }
     let message = message.to_lowercase().replace('-', " ");
-    WORDS.iter().find(|(words, _)| message.contains(words)).map(|&(_, reason)| reason)
+    let is_about_samples = match code {
+        400 | 409 => true,
+        // Prometheus with a window for late samples; any other 5xx is trouble of the server's own, and passes.
+        500 => message.contains("too old sample"),
+        _ => false,
+    };
+    let reason = || WORDS.iter().find(|(words, _)| message.contains(words)).map(|&(_, reason)| reason);
+    is_about_samples.then(reason).flatten()
 }
