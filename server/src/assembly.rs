@@ -62,7 +62,7 @@ pub enum AssemblyError {
 struct Store {
     source: Arc<dyn Read>,
     sink: Arc<dyn Write>,
-    /// What is written is read back from where it is written, but for clusters.
+    /// Reads back what was written.
     written: Arc<dyn Read>,
 }
 

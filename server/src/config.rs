@@ -226,6 +226,12 @@ pub struct Pipelines {
 }
 
 impl Datasource {
+    /// Whether it reads secrets or certificates from files.
+    pub fn has_files(&self) -> bool {
+        let password = self.basic_auth.as_ref().and_then(|auth| auth.password_file.as_ref());
+        self.bearer_token_file.is_some() || password.is_some() || self.tls != TlsFiles::default()
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         match (&self.url, &self.path) {
             (None, None) => Err("give the `url` of a server or the `path` of an embedded store"),

@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Pipeline;
+use engine::{Pipeline, Ports};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::assembly::{Assembly, AssemblyError};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Datasource, Pipelines};
 use crate::metrics::Metrics;
 use status::Status;
 use worker::Shared;
 
-/// How long passes that have begun may still run after the service was told to stop.
+/// How long passes that have begun may still run after they were told to stop, all of them together.
 const GRACE: Duration = Duration::from_secs(14);
 
 /// Why the service can't start.
@@ -87,6 +87,13 @@ struct Service {
     workers: BTreeMap<String, Running>,
 }
 
+/// A pipeline that is about to run.
+struct Fresh {
+    file: PathBuf,
+    pipeline: Pipeline,
+    ports: Ports,
+}
+
 struct Running {
     file: PathBuf,
     pipeline: Pipeline,
@@ -100,29 +107,36 @@ impl Service {
         let (workers, config_file) = (BTreeMap::new(), config_file.to_owned());
         let mut service = Self { config_file, config, assembly, shared, workers };
         let found = service.config.pipelines(&environment);
-        service.spawn_new(found.good);
-        service.report(&found.errors);
+        let (fresh, errors) = service.assemble(found, false);
+        fresh.into_iter().for_each(|fresh| service.spawn(fresh));
+        service.report(&errors);
         Ok(service)
     }
 
-    /// Starts the pipelines that are enabled and don't run yet.
-    fn spawn_new(&mut self, pipelines: Vec<(PathBuf, Pipeline)>) {
-        for (file, pipeline) in pipelines {
-            if pipeline.enabled && !self.workers.contains_key(&pipeline.name) {
-                self.spawn(file, pipeline);
+    /// The pipelines that are to be started, because they are new or have changed, or because `all` are. What can't
+    /// be assembled is one more error of its file.
+    fn assemble(&mut self, found: Pipelines, all: bool) -> (Vec<Fresh>, Vec<(PathBuf, ConfigError)>) {
+        let (mut fresh, mut errors) = (vec![], found.errors);
+        for (file, pipeline) in found.good.into_iter().filter(|(_, pipeline)| pipeline.enabled) {
+            if let Some(running) = self.workers.get_mut(&pipeline.name)
+                && running.pipeline == pipeline
+                && !all
+            {
+                running.file = file;
+                continue;
+            }
+            match self.assembly.ports(&pipeline, &self.shared.metrics) {
+                Ok(ports) => fresh.push(Fresh { file, pipeline, ports }),
+                Err(error) => {
+                    let (origin, message) = (file.display().to_string(), error.to_string());
+                    errors.push((file, ConfigError::Invalid { origin, message }));
+                }
             }
         }
+        (fresh, errors)
     }
 
-    fn spawn(&mut self, file: PathBuf, pipeline: Pipeline) {
-        let ports = match self.assembly.ports(&pipeline, &self.shared.metrics) {
-            Ok(ports) => ports,
-            Err(error) => {
-                tracing::error!(pipeline = pipeline.name, "{error}");
-                self.shared.status.failed(&pipeline.name, error.to_string());
-                return;
-            }
-        };
+    fn spawn(&mut self, Fresh { file, pipeline, ports }: Fresh) {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.shared.clone(), stopped));
         self.workers.insert(pipeline.name.clone(), Running { file, pipeline, stop, task });
@@ -149,7 +163,10 @@ impl Service {
         if config.listen != self.config.listen {
             tracing::warn!("a change of `listen` needs a restart");
         }
-        let is_same = config.datasources == self.config.datasources && config.catch_up == self.config.catch_up;
+        // Files with secrets may have changed without their names.
+        let is_same = config.datasources == self.config.datasources
+            && config.catch_up == self.config.catch_up
+            && !config.datasources.values().any(Datasource::has_files);
         self.shared.catch_up = config.catch_up;
         (self.config, self.assembly) = (config, assembly);
         self.replace_changed(!is_same).await;
@@ -157,18 +174,26 @@ impl Service {
 
     async fn replace_changed(&mut self, all: bool) {
         let found = self.config.pipelines(&environment);
+        let wanted: Vec<String> =
+            found.good.iter().filter(|(_, one)| one.enabled).map(|(_, one)| one.name.clone()).collect();
+        let disabled: Vec<String> =
+            found.good.iter().filter(|(_, one)| !one.enabled).map(|(_, one)| one.name.clone()).collect();
+        let (fresh, errors) = self.assemble(found, all);
         let is_broken =
-            |file: &PathBuf| found.errors.iter().any(|(broken, _)| broken == file || *broken == self.config.pipelines);
-        let is_over = |running: &Running| match found.good.iter().find(|(_, one)| one.name == running.pipeline.name) {
-            Some((_, pipeline)) => all || *pipeline != running.pipeline || !pipeline.enabled,
-            None => !is_broken(&running.file),
+            |file: &PathBuf| errors.iter().any(|(broken, _)| broken == file || *broken == self.config.pipelines);
+        let is_over = |running: &Running| {
+            let name = &running.pipeline.name;
+            fresh.iter().any(|fresh| fresh.pipeline.name == *name)
+                || disabled.contains(name)
+                || (!wanted.contains(name) && !is_broken(&running.file))
         };
         let over: Vec<String> =
             self.workers.values().filter(|one| is_over(one)).map(|one| one.pipeline.name.clone()).collect();
         stop_all(over.iter().filter_map(|name| self.workers.remove(name)).collect()).await;
-        self.spawn_new(found.good);
-        self.shared.metrics.reloaded(found.errors.is_empty());
-        self.report(&found.errors);
+        fresh.into_iter().for_each(|fresh| self.spawn(fresh));
+        over.iter().filter(|name| !self.workers.contains_key(*name)).for_each(|name| self.shared.metrics.forget(name));
+        self.shared.metrics.reloaded(errors.is_empty());
+        self.report(&errors);
     }
 
     fn running(&self) -> impl Iterator<Item = &str> {
@@ -197,12 +222,13 @@ async fn stop_all(workers: Vec<Running>) {
         // A worker that has ended by itself hears nothing.
         let _ = running.stop.send(true);
     }
-    for running in workers {
-        let task = running.task;
-        let abort = task.abort_handle();
-        if tokio::time::timeout(GRACE, task).await.is_err() {
+    let end = tokio::time::Instant::now() + GRACE;
+    for mut running in workers {
+        if tokio::time::timeout_at(end, &mut running.task).await.is_err() {
             tracing::warn!(pipeline = running.pipeline.name, "a pass did not end in time and is cut off");
-            abort.abort();
+            running.task.abort();
+            // Not before it has ended may another one take its place.
+            let _ = running.task.await;
         }
     }
 }

@@ -233,6 +233,18 @@ impl Metrics {
         self.passes_skipped.get_or_create(&StageLabels { pipeline: pipeline.into(), stage }).inc_by(count);
     }
 
+    /// Takes away what is shown of the state of a pipeline that no longer runs; what was counted stays.
+    pub fn forget(&self, pipeline: &str) {
+        for stage in ["anomaly", "forecast"] {
+            let labels = StageLabels { pipeline: pipeline.into(), stage };
+            self.last_success.remove(&labels);
+            self.pass_lag.remove(&labels);
+        }
+        let labels = PipelineLabels { pipeline: pipeline.into() };
+        self.series_tracked.remove(&labels);
+        self.coverage.remove(&labels);
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, is_good: bool) {
         let outcome = if is_good { "success" } else { "error" };

@@ -200,7 +200,7 @@ fn names() -> impl Iterator<Item = &'static str> {
 }
 
 fn error(health: &serde_json::Value, name: &str) -> Option<String> {
-    health["pipelines"][name]["error"].as_str().map(String::from)
+    health["pipelines"][name]["errors"].as_object()?.values().next()?.as_str().map(String::from)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ async fn server() -> Prometheus {
 
 fn is_ok(health: &Value, name: &str) -> bool {
     let pipeline = &health["pipelines"][name];
-    pipeline["last_success"].is_string() && pipeline["error"].is_null()
+    pipeline["last_success"].is_string() && pipeline["errors"].as_object().is_some_and(|errors| errors.is_empty())
 }
 
 /// Waits until the pipeline `name` has succeeded once more, and says what `/health` says then.

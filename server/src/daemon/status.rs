@@ -21,8 +21,8 @@ struct State {
 pub struct PipelineStatus {
     /// When a pass last succeeded, RFC 3339.
     pub last_success: Option<String>,
-    /// Why the last pass failed; nothing where it succeeded.
-    pub error: Option<String>,
+    /// Why the last pass of a stage failed, by stage; nothing where it succeeded.
+    pub errors: BTreeMap<&'static str, String>,
 }
 
 /// What `/health/ready` answers.
@@ -43,14 +43,26 @@ impl Status {
     }
 
     /// A pass of `pipeline` succeeded.
-    pub fn succeeded(&self, pipeline: &str, at: Timestamp) {
-        let status = PipelineStatus { last_success: Some(at.to_string()), error: None };
-        self.change(|state| drop(state.pipelines.insert(pipeline.into(), status)));
+    pub fn succeeded(&self, pipeline: &str, stage: &'static str, at: Timestamp) {
+        self.change(|state| {
+            let status = state.pipelines.entry(pipeline.into()).or_default();
+            status.last_success = Some(at.to_string());
+            status.errors.remove(stage);
+        });
     }
 
     /// A pass of `pipeline` failed.
-    pub fn failed(&self, pipeline: &str, error: String) {
-        self.change(|state| state.pipelines.entry(pipeline.into()).or_default().error = Some(error));
+    pub fn failed(&self, pipeline: &str, stage: &'static str, error: String) {
+        self.change(|state| drop(state.pipelines.entry(pipeline.into()).or_default().errors.insert(stage, error)));
+    }
+
+    /// A stage of `pipeline` is over its trouble, though no pass has succeeded yet.
+    pub fn cleared(&self, pipeline: &str, stage: &'static str) {
+        self.change(|state| {
+            if let Some(status) = state.pipelines.get_mut(pipeline) {
+                status.errors.remove(stage);
+            }
+        });
     }
 
     /// The configuration was read: these pipelines run, and this is wrong.
@@ -67,7 +79,7 @@ impl Status {
     pub fn health(&self) -> Health {
         let mut state = State::default();
         self.change(|current| state = current.clone());
-        let is_well = state.config_errors.is_empty() && state.pipelines.values().all(|one| one.error.is_none());
+        let is_well = state.config_errors.is_empty() && state.pipelines.values().all(|one| one.errors.is_empty());
         Health {
             status: if is_well { "ok" } else { "degraded" },
             config_errors: state.config_errors,
@@ -85,10 +97,11 @@ mod tests {
         let status = Status::default();
         status.configured(["a", "b"].into_iter(), vec![]);
         assert_eq!(status.health().status, "ok");
-        status.failed("a", "no connection".into());
+        status.failed("a", "anomaly", "no connection".into());
+        status.succeeded("a", "forecast", Timestamp::from_seconds(0));
         assert_eq!(status.health().status, "degraded");
-        assert_eq!(status.health().pipelines["a"].error.as_deref(), Some("no connection"));
-        status.succeeded("a", Timestamp::from_seconds(0));
+        assert_eq!(status.health().pipelines["a"].errors["anomaly"], "no connection");
+        status.succeeded("a", "anomaly", Timestamp::from_seconds(0));
         assert_eq!(status.health().status, "ok");
         status.configured(["b"].into_iter(), vec!["a.yaml: wrong".into()]);
         assert_eq!(status.health().status, "degraded");

@@ -83,6 +83,9 @@ pub async fn work(pipeline: Pipeline, ports: Ports, shared: Shared, mut stop: wa
     }
 }
 
+/// What comes before the first pass, where `/health` names the stages.
+const START: &str = "start";
+
 /// How soon the source and the store of what was written see what is new.
 async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
     Ok((ports.source.settles_after().await?, ports.written.settles_after().await?))
@@ -114,6 +117,7 @@ impl Worker {
         let begin = started - pipeline.data_delay;
         let mut watch = Watch::new(pipeline, ports);
         if worker.anomaly.is_none() {
+            worker.shared.status.cleared(&worker.name, START);
             return (worker, watch);
         }
         // What an earlier run wrote in its last moments can't be seen before it has settled.
@@ -124,6 +128,7 @@ impl Worker {
                 Err(error) => worker.wait_after(&error, &mut wait).await,
             }
         };
+        worker.shared.status.cleared(&worker.name, START);
         worker.go_on(&mut watch, judged, begin);
         (worker, watch)
     }
@@ -142,7 +147,7 @@ impl Worker {
 
     async fn wait_after(&self, error: &PassError, wait: &mut Duration) {
         tracing::error!(pipeline = self.name, again_in_seconds = wait.as_secs(), "can't begin yet: {error}");
-        self.shared.status.failed(&self.name, error.to_string());
+        self.shared.status.failed(&self.name, START, error.to_string());
         tokio::time::sleep(*wait).await;
         *wait = (*wait * 2).min(Duration::from_secs(60));
     }
@@ -208,12 +213,12 @@ impl Worker {
         let took_seconds = took.as_secs_f64();
         tracing::info!(pipeline, stage, %tick, series, scored, anomalous, written, took_seconds, "pass");
         self.shared.metrics.succeeded(pipeline, stage, now(), tick, report);
-        self.shared.status.succeeded(pipeline, now());
+        self.shared.status.succeeded(pipeline, stage, now());
     }
 
     fn failed(&self, stage: Stage, error: &PassError) {
         tracing::error!(pipeline = self.name, stage = stage.name(), failed = error.stage(), "{error}");
-        self.shared.status.failed(&self.name, error.to_string());
+        self.shared.status.failed(&self.name, stage.name(), error.to_string());
     }
 }
 
