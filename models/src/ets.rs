@@ -29,8 +29,8 @@ pub(crate) const ENTRY: Entry = Entry {
         Parameter {
             name: "spec",
             default: "AZA",
-            meaning: "error, trend and season: each A (additive), M (multiplicative), Z (the best) or N (none; not the \
-                      error); a season of more than 24 points is left out",
+            meaning: "error, trend and season: each A (additive), Z (the best) or N (none; not the error); a season \
+                      of more than 24 points is left out",
         },
     ],
     build,
@@ -49,7 +49,7 @@ impl Default for Ets {
     }
 }
 
-/// A form, checked by the library.
+/// A form, checked by the library. Multiplicative parts need data above zero, and no centred series is.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 struct Spec(String);
@@ -58,7 +58,14 @@ impl TryFrom<String> for Spec {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        AutoSpec::try_from(text.as_str()).map_err(|error| error.to_string()).map(|_| Self(text))
+        if text.contains('M') {
+            return Err(format!(
+                "{text:?} has a multiplicative part (M), which needs data above zero, and no centred series is; allowed \
+                 are A and Z, and N for trend and season"
+            ));
+        }
+        AutoSpec::try_from(text.as_str()).map_err(|error| error.to_string())?;
+        Ok(Self(text))
     }
 }
 
@@ -82,5 +89,21 @@ impl Univariate for Ets {
         let first = width(0);
         rows.spread(&residuals, |step| (ahead.point[step], if first > 0.0 { width(step) / first } else { 1.0 }));
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_that_cannot_be_fitted_are_refused() {
+        for good in ["AZA", "ZZZ", "ANN", "AAA"] {
+            assert!(Spec::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+        for (bad, part) in [("MAA", "multiplicative"), ("AAM", "multiplicative"), ("AMN", "A and Z"), ("XAA", "X")] {
+            let error = Spec::try_from(bad.to_owned()).unwrap_err();
+            assert!(error.contains(part), "{error:?} of {bad} lacks {part:?}");
+        }
     }
 }

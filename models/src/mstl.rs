@@ -22,6 +22,8 @@ const WINDOWS: [usize; 6] = [11, 15, 19, 23, 27, 31];
 const CLIP: f64 = 4.0;
 /// For how many shapes of series the plans are kept.
 const KEPT_PLANS: usize = 64;
+/// How much memory the kept plans may take, but for the last one.
+const KEPT_BYTES: usize = 64 << 20;
 
 /// The model's line in the registry.
 pub(crate) const ENTRY: Entry = Entry {
@@ -110,18 +112,23 @@ fn clip(values: &mut [f64], period: usize) {
 }
 
 impl Mstl {
-    /// The plan for a shape, made once. Kept plans are dropped all at once when they are too many.
+    /// The plan for a shape. Kept plans are dropped all at once when they are too many or too large.
     fn plan(&self, shape: Shape) -> Arc<Plan> {
         let known = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&shape).cloned();
-        known.unwrap_or_else(|| {
-            let plan = Arc::new(Plan::new(shape.0, shape.1, shape.2));
-            let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
-            if plans.len() >= KEPT_PLANS {
-                plans.clear();
-            }
-            plans.insert(shape, plan.clone());
-            plan
-        })
+        known.unwrap_or_else(|| self.keep(shape, Plan::new(shape.0, shape.1, shape.2)))
+    }
+
+    /// The plan that another thread has kept in the meantime, or else this one.
+    fn keep(&self, shape: Shape, plan: Plan) -> Arc<Plan> {
+        let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = plans.get(&shape) {
+            return known.clone();
+        }
+        let bytes: usize = plans.values().map(|plan| plan.bytes()).sum();
+        if plans.len() >= KEPT_PLANS || bytes >= KEPT_BYTES {
+            plans.clear();
+        }
+        plans.entry(shape).or_insert_with(|| Arc::new(plan)).clone()
     }
 }
 

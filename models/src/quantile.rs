@@ -21,6 +21,6 @@ fn build(parameters: &Map<String, Value>) -> Built {
 
 /// The quantiles of `values`; NaN without any.
 pub(crate) fn quantiles(values: Vec<f64>, levels: &[f64]) -> Vec<f64> {
-    let Some(distribution) = Residuals::new(values) else { return vec![f64::NAN; levels.len()] };
+    let Some(distribution) = Residuals::plain(values) else { return vec![f64::NAN; levels.len()] };
     levels.iter().map(|level| distribution.quantile(*level)).collect()
 }

@@ -21,6 +21,8 @@ pub(crate) fn normal(level: f64) -> f64 {
 /// Its quantiles are the empirical ones (linear interpolation, Hyndman & Fan's type 7) of the residuals winsorised
 /// at 4 robust standard deviations around their median, where at least 5 residuals lie beyond. Farther out it goes
 /// on as a normal distribution with the robust standard deviation, so that every level has a finite quantile.
+/// Where more than half of the residuals are equal, winsorising leaves alone all but the outermost 5 on either side:
+/// what is rare but regular is no outlier then.
 #[derive(Debug, Clone)]
 pub(crate) struct Residuals {
     sorted: Vec<f64>,
@@ -30,17 +32,33 @@ pub(crate) struct Residuals {
 
 impl Residuals {
     /// `residuals` must be finite; `None` where there is none.
-    pub(crate) fn new(mut residuals: Vec<f64>) -> Option<Self> {
+    pub(crate) fn new(residuals: Vec<f64>) -> Option<Self> {
+        let mut distribution = Self::plain(residuals)?;
+        distribution.winsorise();
+        Some(distribution)
+    }
+
+    /// The same without winsorising: for values whose own quantiles are asked for.
+    pub(crate) fn plain(mut residuals: Vec<f64>) -> Option<Self> {
         if residuals.is_empty() {
             return None;
         }
         sort(&mut residuals);
         let centre = middle(&residuals);
         let sd = robust_deviation(&residuals, centre);
-        for residual in &mut residuals {
-            *residual = residual.clamp(centre - CLIP * sd, centre + CLIP * sd);
-        }
         Some(Self { sorted: residuals, centre, sd })
+    }
+
+    fn winsorise(&mut self) {
+        let (mut low, mut high) = (self.centre - CLIP * self.sd, self.centre + CLIP * self.sd);
+        if mostly_equal(&self.sorted, self.centre) {
+            let last = self.sorted.len() - 1;
+            low = low.min(self.sorted[last.min(BEYOND as usize)]);
+            high = high.max(self.sorted[last.saturating_sub(BEYOND as usize)]);
+        }
+        for residual in &mut self.sorted {
+            *residual = residual.clamp(low, high);
+        }
     }
 
     /// The robust standard deviation.
@@ -96,6 +114,12 @@ fn middle(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2])
 }
 
+/// Whether more than half of the numbers are their median `centre`, so that their median absolute deviation is 0.
+fn mostly_equal(sorted: &[f64], centre: f64) -> bool {
+    let equal = sorted.partition_point(|value| *value <= centre) - sorted.partition_point(|value| *value < centre);
+    2 * equal > sorted.len()
+}
+
 /// The standard deviation around `centre` of what is winsorised at [`CLIP`] times the one that the median absolute
 /// deviation implies for normal data: nearly as precise as the plain one there, yet moved little by an incident.
 ///
@@ -116,6 +140,9 @@ fn robust_deviation(sorted: &[f64], centre: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
     use super::*;
 
     fn normals(n: usize) -> Vec<f64> {
@@ -150,6 +177,18 @@ mod tests {
             assert!(quantiles.is_sorted() && quantiles.iter().all(|value| value.is_finite()), "{n}: {quantiles:?}");
         }
         assert!(Residuals::new(vec![]).is_none());
+    }
+
+    #[test]
+    fn rare_but_regular_values_are_kept() {
+        for share in [0.033, 0.065, 0.116] {
+            let mut random = StdRng::seed_from_u64(11);
+            let values: Vec<f64> = (0..2016).map(|_| f64::from(u8::from(random.random_bool(share)))).collect();
+            for made in [Residuals::new, Residuals::plain] {
+                let found = made(values.clone()).unwrap().quantile(0.975);
+                assert!(found >= 0.9, "{found} with {share}");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! through the data side by side, since a single one would wait for its own last result at every step.
 
 use crate::prepare::median;
-use crate::residuals::Residuals;
 
 /// How many parameter sets run side by side.
 const LANES: usize = 8;
@@ -25,6 +24,8 @@ const GAMMAS: [f64; 2] = [0.02, 0.2];
 const WORTH: f64 = 0.99;
 /// From how many robust standard deviations on a surprise counts as no more than that.
 const CLIP: f64 = 3.0;
+/// A step of no more than this, in units of the series' spread, is none but for rounding.
+const STILL: f64 = 1e-9;
 
 /// The weights of one model.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -217,15 +218,19 @@ impl<'a> Fit<'a> {
     }
 }
 
-/// The robust standard deviation of the steps from point to point; tiny but above zero where nothing moves.
+/// The robust standard deviation of the steps from one value to the next; tiny but above zero where nothing moves.
+///
+/// Where most steps are none at all, those that are some tell what is usual: a limit near zero would never let the
+/// level follow a series made of steps.
 fn step_deviation(values: &[f64]) -> f64 {
-    let steps: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| !step.is_nan()).collect();
-    let mut sizes: Vec<f64> = steps.iter().map(|step| step.abs()).collect();
-    let typical = 1.4826 * median(&mut sizes);
-    if typical > 0.0 {
-        return typical;
+    let present: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+    let mut sizes: Vec<f64> = present.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
+    let mut typical = median(&mut sizes);
+    if typical <= STILL {
+        sizes.retain(|size| *size > STILL);
+        typical = median(&mut sizes);
     }
-    Residuals::new(steps).map_or(0.0, |steps| steps.deviation()).max(1e-9)
+    (1.4826 * typical).max(STILL)
 }
 
 #[cfg(test)]
@@ -265,6 +270,24 @@ mod tests {
             *value += 20.0;
         }
         assert!((Smoothed::fit(&values, FLAT).unwrap().point(0) - 20.0).abs() < 2.0);
+    }
+
+    #[test]
+    fn a_step_without_noise_is_learned() {
+        for after in [40, 288, 2000] {
+            let mut values = vec![-0.5; 28 * 288];
+            values.resize(28 * 288 + after, 1.5);
+            let found = Smoothed::fit(&values, FLAT).unwrap().point(0);
+            assert!((found - 1.5).abs() < 0.05, "{found} after {after} points");
+        }
+    }
+
+    #[test]
+    fn a_line_with_a_gap_at_every_second_point_goes_on() {
+        let mut values: Vec<f64> = (0..500).map(|i| 0.01 * f64::from(i)).collect();
+        values.iter_mut().step_by(2).for_each(|value| *value = f64::NAN);
+        let found = Smoothed::fit(&values, FLAT).unwrap().point(0);
+        assert!((found - 5.0).abs() < 0.1, "{found}");
     }
 
     #[test]

@@ -71,6 +71,60 @@ impl Loess {
         }
         smooth[self.n - 1] = left;
     }
+
+    /// The weights of the values in each result of [`Loess::apply`].
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::with_capacity(self.n);
+        for pair in self.anchors.windows(2) {
+            let steps = pair[1].at - pair[0].at;
+            rows.extend((0..steps).map(|step| self.between(&pair[0], &pair[1], step as f64 / steps as f64)));
+        }
+        rows.extend(self.anchors.last().map(|last| self.between(last, last, 0.0)));
+        rows
+    }
+
+    /// The weights a `share` of the way from one anchor to the next, whose window ends no earlier.
+    fn between(&self, left: &Anchor, right: &Anchor, share: f64) -> Row {
+        let (before, after) = (&self.kernels[left.kernel], &self.kernels[right.kernel]);
+        let apart = right.from - left.from;
+        let mut weights = vec![0.0; apart + after.len()];
+        for (weight, part) in weights.iter_mut().zip(before) {
+            *weight = (1.0 - share) * part;
+        }
+        for (weight, part) in weights[apart..].iter_mut().zip(after) {
+            *weight += share * part;
+        }
+        Row::new(left.from, weights)
+    }
+
+    fn bytes(&self) -> usize {
+        let weights: usize = self.kernels.iter().map(Vec::len).sum();
+        size_of_val(&*self.anchors) + weights * size_of::<f64>()
+    }
+}
+
+/// The weights of neighbouring points in a sum; all others have none.
+#[derive(Debug)]
+struct Row {
+    from: usize,
+    weights: Vec<f64>,
+}
+
+impl Row {
+    /// Without the zeros at either end of `weights`, which start at the point `from`.
+    fn new(from: usize, weights: Vec<f64>) -> Self {
+        let first = weights.iter().position(|weight| *weight != 0.0).unwrap_or(0);
+        let end = weights.iter().rposition(|weight| *weight != 0.0).map_or(0, |last| last + 1);
+        Self { from: from + first, weights: weights[first..end].to_vec() }
+    }
+
+    fn weight(&self, point: usize) -> f64 {
+        point.checked_sub(self.from).and_then(|at| self.weights.get(at)).copied().unwrap_or(0.0)
+    }
+
+    fn squares(&self) -> f64 {
+        self.weights.iter().map(|weight| weight * weight).sum()
+    }
 }
 
 /// The weights of `width` neighbouring points for the fit at `at`, counted from the first of them; `window` may
@@ -126,22 +180,13 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The smoother of one point of the cycle over all cycles, from one cycle before the first to one after the last:
-/// a matrix with a row for each of `cycles + 2` results.
-fn cycle_smoother(cycles: usize, window: usize) -> Vec<Vec<f64>> {
-    let loess = Loess::new(cycles, window, 0, window.div_ceil(10));
-    let mut rows = vec![vec![0.0; cycles]; cycles + 2];
-    for cycle in 0..cycles {
-        let (mut unit, mut column) = (vec![0.0; cycles], vec![0.0; cycles]);
-        unit[cycle] = 1.0;
-        loess.apply(&unit, &mut column);
-        for (row, weight) in rows[1..].iter_mut().zip(column) {
-            row[cycle] = weight;
-        }
-    }
+/// `cycles + 2` rows of about a window each, however many cycles there are.
+fn cycle_smoother(cycles: usize, window: usize) -> Vec<Row> {
+    let inside = Loess::new(cycles, window, 0, window.div_ceil(10)).rows();
     let width = window.min(cycles);
-    rows[0][..width].copy_from_slice(&kernel(-1.0, width, cycles, window, 0));
-    rows[cycles + 1][cycles - width..].copy_from_slice(&kernel(width as f64, width, cycles, window, 0));
-    rows
+    let before = Row::new(0, kernel(-1.0, width, cycles, window, 0));
+    let after = Row::new(cycles - width, kernel(width as f64, width, cycles, window, 0));
+    std::iter::once(before).chain(inside).chain(std::iter::once(after)).collect()
 }
 
 /// Everything about STL that depends on the number of points, the period and the seasonal window only.
@@ -150,8 +195,8 @@ pub(crate) struct Plan {
     n: usize,
     period: usize,
     /// For points of the cycle that occur `n / period + 1` times, and for those that occur once less.
-    often: Vec<Vec<f64>>,
-    seldom: Vec<Vec<f64>>,
+    often: Vec<Row>,
+    seldom: Vec<Row>,
     low_pass: Loess,
     trend: Loess,
 }
@@ -175,10 +220,16 @@ impl Plan {
     /// been fitted to the very noise that the residuals lack, and brings another part of it into the forecast.
     pub(crate) fn inflation(&self) -> f64 {
         let rows = &self.seldom[1..self.seldom.len() - 1];
-        let squares = |row: &Vec<f64>| row.iter().map(|weight| weight * weight).sum::<f64>();
-        let kept: f64 = rows.iter().enumerate().map(|(at, row)| 1.0 - 2.0 * row[at] + squares(row)).sum();
-        let ahead = 1.0 + rows.last().map_or(0.0, squares);
+        let kept: f64 = rows.iter().enumerate().map(|(at, row)| 1.0 - 2.0 * row.weight(at) + row.squares()).sum();
+        let ahead = 1.0 + rows.last().map_or(0.0, Row::squares);
         (ahead / (kept / rows.len() as f64).max(0.05)).sqrt()
+    }
+
+    /// About how much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let rows = self.often.iter().chain(&self.seldom);
+        let rows: usize = rows.map(|row| size_of::<Row>() + size_of_val(&*row.weights)).sum();
+        rows + self.low_pass.bytes() + self.trend.bytes()
     }
 
     /// Splits `values`: `season` and `trend` are overwritten.
@@ -206,9 +257,9 @@ impl Plan {
         let split = self.n % period;
         smooth.fill(0.0);
         for (rows, phases) in [(&self.often, 0..split), (&self.seldom, split..period)] {
-            for (row, weights) in rows.iter().enumerate() {
-                let to = row * period;
-                for (cycle, weight) in weights.iter().enumerate().filter(|_| !phases.is_empty()) {
+            for (at, row) in rows.iter().enumerate().filter(|_| !phases.is_empty()) {
+                let to = at * period;
+                for (cycle, weight) in (row.from..).zip(&row.weights) {
                     let from = cycle * period;
                     let cycle = &values[from + phases.start..from + phases.end];
                     for (sum, value) in smooth[to + phases.start..to + phases.end].iter_mut().zip(cycle) {
@@ -328,6 +379,13 @@ mod tests {
         check(61, &[2]);
         check(500, &[24, 168]);
         check(2016, &[144, 1008]);
+    }
+
+    #[test]
+    fn many_cycles_take_little_memory() {
+        let plan = Plan::new(100_000, 4, 11);
+        assert!(plan.bytes() < 20_000_000, "{} bytes", plan.bytes());
+        assert!(plan.inflation() > 1.0 && plan.inflation() < 1.5, "{}", plan.inflation());
     }
 
     #[test]
