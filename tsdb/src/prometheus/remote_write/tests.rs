@@ -303,7 +303,7 @@ async fn what_can_be_taken_of_a_refused_request_is_written() {
     check_salvage(&wide(1000, 1), 400, one, 25, &[("out_of_order", 1)]).await;
     // Everything before a time is too old, with the status that Prometheus gives it.
     let old = move |_: &str, time, _| (time < at(20)).then_some("too old sample");
-    check_salvage(&wide(5, 60), 500, old, 150, &[("too_old", 100)]).await;
+    check_salvage(&wide(5, 60), 500, old, 250, &[("too_old", 100)]).await;
     let old = move |name: &str, time, _| (name == r#"up{at="3"}"# && time < at(20)).then_some("too old sample");
     check_salvage(&wide(10, 60), 500, old, 60, &[("too_old", 20)]).await;
     // Thanos says it with another status.
