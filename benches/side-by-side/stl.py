@@ -2,8 +2,8 @@
 """Decomposes series of a week with a season of a day by STL in Python's statsmodels, and in turn forecasts as many
 with our `mstl`, which decomposes too; both are counted in CPU time.
 
-    python3 -m venv /tmp/stl && /tmp/stl/bin/pip install statsmodels
-    /tmp/stl/bin/python benches/side-by-side/stl.py
+    python3 -m venv .venv && .venv/bin/pip install statsmodels
+    .venv/bin/python benches/side-by-side/stl.py
 """
 
 import math
