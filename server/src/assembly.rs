@@ -177,18 +177,15 @@ fn server(name: &str, datasource: &Datasource) -> Result<Store, AssemblyError> {
     let writing = connection(name, datasource, datasource.write_url.clone().unwrap_or(url))?;
     // Jitter must differ between processes, so that they don't all come back at once.
     let seed = u64::from(std::process::id());
-    let query = |connection: &Connection| QueryRange::new(connection, seed).map_err(wrong);
+    let query = |connection: &Connection| QueryRange::new(connection, seed).map(Arc::new).map_err(wrong);
     let options = Options { takes_ahead: datasource.takes_ahead, ..Options::default() };
     // What takes samples, as vmagent or a distributor does, is often not what answers queries.
+    let source = query(&reading)?;
     let written = match &datasource.read_back_url {
-        Some(url) => connection(name, datasource, url.clone())?,
-        None => reading.clone(),
+        Some(url) => query(&connection(name, datasource, url.clone())?)?,
+        None => source.clone(),
     };
-    Ok(Store {
-        source: Arc::new(query(&reading)?),
-        sink: Arc::new(RemoteWrite::new(&writing, options).map_err(wrong)?),
-        written: Arc::new(query(&written)?),
-    })
+    Ok(Store { source, sink: Arc::new(RemoteWrite::new(&writing, options).map_err(wrong)?), written })
 }
 
 fn connection(name: &str, datasource: &Datasource, url: String) -> Result<Connection, AssemblyError> {

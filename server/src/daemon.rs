@@ -109,6 +109,7 @@ impl Service {
         let found = service.config.pipelines(&environment);
         let (fresh, errors) = service.assemble(found, false);
         fresh.into_iter().for_each(|fresh| service.spawn(fresh));
+        service.shared.metrics.configured(errors.is_empty());
         service.report(&errors);
         Ok(service)
     }
@@ -144,16 +145,8 @@ impl Service {
 
     /// Reads the configuration again. What is wrong keeps its last good version.
     async fn reload(&mut self) {
-        let config = match Config::load(&self.config_file, &environment) {
-            Ok(config) => config,
-            Err(error) => {
-                self.shared.metrics.reloaded(false);
-                tracing::error!("the configuration is not reloaded: {error}");
-                return self.shared.status.configured(self.running(), vec![error.to_string()]);
-            }
-        };
-        let assembly = match self.assembly.again(&config) {
-            Ok(assembly) => assembly,
+        let (config, assembly) = match self.read_again() {
+            Ok(read) => read,
             Err(error) => {
                 self.shared.metrics.reloaded(false);
                 tracing::error!("the configuration is not reloaded: {error}");
@@ -172,20 +165,23 @@ impl Service {
         self.replace_changed(!is_same).await;
     }
 
+    fn read_again(&self) -> Result<(Config, Assembly), DaemonError> {
+        let config = Config::load(&self.config_file, &environment)?;
+        let assembly = self.assembly.again(&config)?;
+        Ok((config, assembly))
+    }
+
     async fn replace_changed(&mut self, all: bool) {
         let found = self.config.pipelines(&environment);
-        let wanted: Vec<String> =
-            found.good.iter().filter(|(_, one)| one.enabled).map(|(_, one)| one.name.clone()).collect();
-        let disabled: Vec<String> =
-            found.good.iter().filter(|(_, one)| !one.enabled).map(|(_, one)| one.name.clone()).collect();
+        let enabled: BTreeMap<String, bool> =
+            found.good.iter().map(|(_, pipeline)| (pipeline.name.clone(), pipeline.enabled)).collect();
         let (fresh, errors) = self.assemble(found, all);
         let is_broken =
             |file: &PathBuf| errors.iter().any(|(broken, _)| broken == file || *broken == self.config.pipelines);
-        let is_over = |running: &Running| {
-            let name = &running.pipeline.name;
-            fresh.iter().any(|fresh| fresh.pipeline.name == *name)
-                || disabled.contains(name)
-                || (!wanted.contains(name) && !is_broken(&running.file))
+        let is_over = |running: &Running| match enabled.get(&running.pipeline.name) {
+            Some(true) => fresh.iter().any(|fresh| fresh.pipeline.name == running.pipeline.name),
+            Some(false) => true,
+            None => !is_broken(&running.file),
         };
         let over: Vec<String> =
             self.workers.values().filter(|one| is_over(one)).map(|one| one.pipeline.name.clone()).collect();
@@ -205,7 +201,6 @@ impl Service {
             tracing::error!("{error}");
         }
         self.shared.metrics.running(self.workers.len());
-        self.shared.metrics.configured(errors.is_empty());
         self.shared.status.configured(self.running(), errors.iter().map(|(_, error)| error.to_string()).collect());
         tracing::info!(pipelines = self.workers.len(), errors = errors.len(), "pipelines are loaded");
     }
