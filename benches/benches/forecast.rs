@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use models::{Levels, MODELS, Request, build};
+use models::{Levels, MODELS, ModelSpec, Request, Resources, build};
 use serde_json::{Map, Value, json};
 
 /// Series in a batch: enough that what is worked out once for a batch counts as little as in a real one.
@@ -44,9 +44,10 @@ fn forecast(criterion: &mut Criterion) {
         let batch: Vec<Vec<f64>> = (0..BATCH).map(|seed| series(points, season, seed as u64)).collect();
         let contexts: Vec<&[f64]> = batch.iter().map(Vec::as_slice).collect();
         let step = Duration::from_secs(300);
-        let request = Request { contexts: &contexts, end_ms: 1_700_000_000_000, step, horizon: 12, levels: &levels };
+        let request = Request::new(&contexts, 1_700_000_000_000, step, 12, &levels);
         for entry in MODELS {
-            let model = build(entry.id, &parameters(entry.id, season)).expect("the parameters are the model's own");
+            let spec = ModelSpec::local(entry.id, parameters(entry.id, season));
+            let model = build(&spec, &Resources::default()).expect("the parameters are the model's own");
             group.bench_function(BenchmarkId::new(entry.id, points), |bencher| {
                 core.install(|| bencher.iter(|| model.forecast(&request)));
             });

@@ -17,7 +17,7 @@ const START: Timestamp = Timestamp::from_seconds(1_700_002_800);
 
 fn watch(server: &Arc<Loopback>, model: &str) -> Watch {
     let pipeline = pipeline(&format!("{{ id: {model}, parameters: {{ season: {DAY} }} }}"));
-    let model = models::build(&pipeline.model.id, &pipeline.model.parameters).expect("the model is there");
+    let model = models::build(&pipeline.model, &models::Resources::default()).expect("the model is there");
     let ports = Ports { source: server.clone(), sink: server.clone(), written: server.clone(), model };
     Watch::new(pipeline, ports)
 }

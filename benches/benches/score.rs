@@ -15,7 +15,7 @@ const START: Timestamp = Timestamp::from_seconds(1_700_000_100);
 fn score(c: &mut Criterion) {
     let mut group = c.benchmark_group("score");
     let pipeline = pipeline(&format!("{{ id: seasonal_naive, parameters: {{ season: {DAY} }} }}"));
-    let model = models::build(&pipeline.model.id, &pipeline.model.parameters).expect("the model is there");
+    let model = models::build(&pipeline.model, &models::Resources::default()).expect("the model is there");
     let history = History::of(frame(&pods(SERIES), START, WEEK + 1));
     let last = history.end();
     let outlook = Outlook::at(last - STEP.duration(), &pipeline, &*model, &history).expect("the series are long");

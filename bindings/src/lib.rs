@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use models::{Levels, Request};
+use models::{Levels, ModelSpec, Request, Resources};
 use numpy::{IntoPyArray, PyArray3, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -64,12 +64,12 @@ fn forecast<'py>(
         return Err(PyValueError::new_err(format!("a horizon of {horizon} is too far")));
     }
     let sorted = Levels::new(levels.clone()).map_err(wrong)?;
-    let model = models::build(model, &object(parameters)?).map_err(wrong)?;
+    let model = models::build(&ModelSpec::local(model, object(parameters)?), &Resources::default()).map_err(wrong)?;
     // A copy, since another thread may change the array while this one has let go of the interpreter.
     let values: Vec<f64> = values.as_array().iter().copied().collect();
     let found = py.detach(|| {
         let contexts: Vec<&[f64]> = (0..series).map(|row| &values[row * points..(row + 1) * points]).collect();
-        model.forecast(&Request { contexts: &contexts, end_ms: 0, step, horizon, levels: &sorted })
+        model.forecast(&Request::new(&contexts, 0, step, horizon, &sorted))
     });
     let found = found.map_err(wrong)?;
     let places = levels.iter().map(|level| sorted.position(*level).expect("every level is among its sorted copies"));

@@ -76,15 +76,10 @@ impl Outlook {
         let filled = filled(&contexts, pipeline.missing);
         let contexts = filled.as_ref().map_or(contexts, |rows| rows.iter().map(Vec::as_slice).collect());
         let levels = levels(pipeline);
-        let forecast = model.forecast(&Request {
-            contexts: &contexts,
-            end_ms: origin.millis(),
-            step: pipeline.step.duration(),
-            horizon: pipeline.horizon_points,
-            levels: &levels,
-        })?;
+        let (step, horizon) = (pipeline.step.duration(), pipeline.horizon_points);
+        let forecast = model.forecast(&Request::new(&contexts, origin.millis(), step, horizon, &levels))?;
         let band = Band::around(&forecast, &pipeline.anomaly)
-            .map_err(|error| ForecastError { model: pipeline.model.id.clone(), message: error.to_string() })?;
+            .map_err(|error| ForecastError::new(&pipeline.model.id, error))?;
         Ok(Self { origin, forecast, band })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use models::ModelSpec;
 use tsdb::Step;
 
 use crate::schedule::Schedule;
@@ -56,7 +57,7 @@ pub struct Pipeline {
     /// More series than this are an error.
     pub max_series: usize,
     /// The model and its parameters.
-    pub model: Model,
+    pub model: ModelSpec,
     /// How points are scored.
     pub anomaly: Anomaly,
     /// What is written, and under which names.
@@ -215,15 +216,6 @@ pub enum Missing {
     Linear,
     /// This value.
     Fixed(f64),
-}
-
-/// A model by its id in the registry, and what it is told.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Model {
-    /// The id in [`models::registry`].
-    pub id: String,
-    /// The model's own parameters.
-    pub parameters: serde_json::Map<String, serde_json::Value>,
 }
 
 /// How points are scored.

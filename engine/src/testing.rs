@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use models::{Forecast, ForecastError, Forecaster, Request};
+use models::{Forecast, ForecastError, Forecaster, ModelSpec, Request};
 use tsdb::labels::METRIC_NAME;
 use tsdb::{
     Answer, Frame, FrameBuilder, Labels, Limits, RangeQuery, Read, ReadError, Step, Timestamp, Write, WriteError,
     Written,
 };
 
-use crate::pipeline::{Anomaly, Direction, MetricFormat, Missing, Mode, Model, Output, Pipeline, Sides, Technique};
+use crate::pipeline::{Anomaly, Direction, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique};
 use crate::schedule::Schedule;
 
 /// A pipeline of a step of 1 s, contexts of 20 points and a forecast every 10 s.
@@ -36,7 +36,7 @@ pub(crate) fn pipeline() -> Pipeline {
         data_delay: Duration::ZERO,
         missing: Missing::Nan,
         max_series: 100,
-        model: Model { id: "last".into(), parameters: serde_json::Map::new() },
+        model: ModelSpec::local("last", serde_json::Map::new()),
         anomaly: Anomaly {
             technique: Technique::ConfidenceInterval { confidence_level: 0.9 },
             detection_direction: Direction::Both,

@@ -9,6 +9,8 @@ use rand_distr::StandardNormal;
 use crate::forecast::{Forecast, Levels};
 use crate::forecaster::Request;
 use crate::registry::build;
+use crate::resources::Resources;
+use crate::spec::ModelSpec;
 use crate::univariate::REACH;
 
 /// Levels far out in both tails, and the median.
@@ -28,14 +30,10 @@ pub(crate) fn request<'a>(contexts: &[&'a [f64]]) -> Asked<'a> {
 
 pub(crate) fn forecast(model: &str, parameters: &str, asked: &Asked<'_>) -> Forecast {
     let levels = Levels::new(LEVELS.to_vec()).unwrap();
-    let model = build(model, &serde_json::from_str(parameters).unwrap()).unwrap();
-    let request = Request {
-        contexts: &asked.contexts,
-        end_ms: asked.end_ms,
-        step: Duration::from_millis(asked.step_ms as u64),
-        horizon: asked.horizon,
-        levels: &levels,
-    };
+    let spec = ModelSpec::local(model, serde_json::from_str(parameters).unwrap());
+    let model = build(&spec, &Resources::default()).unwrap();
+    let step = Duration::from_millis(asked.step_ms as u64);
+    let request = Request::new(&asked.contexts, asked.end_ms, step, asked.horizon, &levels);
     model.forecast(&request).unwrap()
 }
 

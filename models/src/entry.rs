@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::forecaster::Forecaster;
+use crate::resources::Resources;
+use crate::spec::ModelSpec;
 use crate::univariate::{PerSeries, Univariate};
 
 /// A model, or why there is none.
@@ -22,8 +24,8 @@ pub struct Entry {
     pub summary: &'static str,
     /// What can be set.
     pub parameters: &'static [Parameter],
-    /// Makes one from its parameters.
-    pub build: fn(&Map<String, Value>) -> Built,
+    /// Makes one from its parameters. Nothing is read or loaded before it is asked for a forecast or to prepare.
+    pub build: fn(&ModelSpec, &Resources) -> Built,
 }
 
 /// A parameter of a model, for a person to read.
@@ -83,10 +85,10 @@ pub(crate) fn per_series<P: DeserializeOwned, M: Univariate + 'static>(
     model: impl FnOnce(P) -> M,
 ) -> Built {
     let parameters = parse(entry, parameters)?;
-    Ok(Arc::new(PerSeries(model(parameters))))
+    Ok(Arc::new(PerSeries { id: entry.id, model: model(parameters) }))
 }
 
-fn parse<P: DeserializeOwned>(entry: &Entry, parameters: &Map<String, Value>) -> Result<P, BuildError> {
+pub(crate) fn parse<P: DeserializeOwned>(entry: &Entry, parameters: &Map<String, Value>) -> Result<P, BuildError> {
     serde_path_to_error::deserialize(Value::Object(parameters.clone())).map_err(|error| {
         let path = error.path().to_string();
         BuildError::Parameter {

@@ -3,13 +3,14 @@
 use augurs::ets::{AutoETS, AutoSpec};
 use augurs::{Fit, Predict};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::Series;
 use crate::residuals::{Residuals, normal};
+use crate::resources::Resources;
 use crate::season::SEASON;
 use crate::season::Season;
+use crate::spec::ModelSpec;
 use crate::univariate::{Rows, Univariate};
 
 /// The longest season that is fitted: each of its points is a parameter of its own.
@@ -69,8 +70,8 @@ impl TryFrom<String> for Spec {
     }
 }
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |model: Ets| model)
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |model: Ets| model)
 }
 
 impl Univariate for Ets {

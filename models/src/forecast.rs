@@ -55,13 +55,23 @@ pub struct Forecast {
     levels: Levels,
     horizon: usize,
     values: Vec<f64>,
+    failures: Vec<Failure>,
+}
+
+/// A series that should have been forecast and was not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which series of the request.
+    pub series: usize,
+    /// What went wrong.
+    pub message: String,
 }
 
 impl Forecast {
     /// A forecast for `series` series, without any value yet (all NaN).
     pub fn unknown(series: usize, levels: Levels, horizon: usize) -> Self {
         let values = vec![f64::NAN; series * levels.len() * horizon];
-        Self { levels, horizon, values }
+        Self { levels, horizon, values, failures: vec![] }
     }
 
     /// The quantile levels, rising.
@@ -77,6 +87,21 @@ impl Forecast {
     /// How many series there are.
     pub fn series(&self) -> usize {
         self.values.len().checked_div(self.levels.len() * self.horizon).unwrap_or(0)
+    }
+
+    /// The series that could not be forecast, of which all values are NaN.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// Takes back what is known of a series, and says why.
+    ///
+    /// # Panics
+    /// Where there is no such series.
+    pub fn fail(&mut self, series: usize, message: impl Into<String>) {
+        let size = self.levels.len() * self.horizon;
+        self.values[series * size..(series + 1) * size].fill(f64::NAN);
+        self.failures.push(Failure { series, message: message.into() });
     }
 
     /// One series: `[level, step ahead]`.

@@ -1,15 +1,16 @@
 //! Level, damped trend and one season by exponential smoothing.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::Series;
 use crate::residuals::Residuals;
+use crate::resources::Resources;
 use crate::rough::Rough;
 use crate::season::SEASON;
 use crate::season::Season;
 use crate::smoothing::{Smoothed, Start};
+use crate::spec::ModelSpec;
 use crate::univariate::{Rows, Univariate};
 
 /// The model's line in the registry.
@@ -37,8 +38,8 @@ impl Default for HoltWinters {
     }
 }
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |model: HoltWinters| model)
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |model: HoltWinters| model)
 }
 
 impl Univariate for HoltWinters {

@@ -1,11 +1,11 @@
 //! Median and median absolute deviation, for all of the context or for each time of a season.
 
-use serde_json::{Map, Value};
-
 use crate::buckets::{Bucketed, PARAMETERS};
 use crate::entry::{Built, Entry, per_series};
 use crate::prepare::median;
 use crate::residuals::{Residuals, normal};
+use crate::resources::Resources;
+use crate::spec::ModelSpec;
 
 /// The model's line in the registry.
 pub(crate) const ENTRY: Entry = Entry {
@@ -16,8 +16,8 @@ pub(crate) const ENTRY: Entry = Entry {
     build,
 };
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |buckets| Bucketed { buckets, quantiles })
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |buckets| Bucketed { buckets, quantiles })
 }
 
 /// Normal quantiles around the median, with the standard deviation that the median absolute deviation implies; where

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::{Series, median};
 use crate::residuals::Residuals;
+use crate::resources::Resources;
 use crate::rough::Rough;
 use crate::season::SEASON;
 use crate::season::Season;
 use crate::smoothing::{Smoothed, Start};
+use crate::spec::ModelSpec;
 use crate::stl::{Plan, decompose};
 use crate::univariate::{Rows, Univariate};
 
@@ -50,8 +51,8 @@ impl Default for Parameters {
     }
 }
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |parameters: Parameters| Mstl { parameters, plans: RwLock::default() })
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |parameters: Parameters| Mstl { parameters, plans: RwLock::default() })
 }
 
 /// Points, period and seasonal window of a plan.

@@ -1,10 +1,10 @@
 //! The quantiles of what was there, for all of the context or for each time of a season.
 
-use serde_json::{Map, Value};
-
 use crate::buckets::{Bucketed, PARAMETERS};
 use crate::entry::{Built, Entry, per_series};
 use crate::residuals::Residuals;
+use crate::resources::Resources;
+use crate::spec::ModelSpec;
 
 /// The model's line in the registry.
 pub(crate) const ENTRY: Entry = Entry {
@@ -15,8 +15,8 @@ pub(crate) const ENTRY: Entry = Entry {
     build,
 };
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |buckets| Bucketed { buckets, quantiles })
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |buckets| Bucketed { buckets, quantiles })
 }
 
 /// The quantiles of `values`; NaN without any.

@@ -1,8 +1,8 @@
 //! Every model by its id. A new one is one file and one line in [`MODELS`].
 
-use serde_json::{Map, Value};
-
 use crate::entry::{BuildError, Built, Entry, join};
+use crate::resources::Resources;
+use crate::spec::ModelSpec;
 use crate::{ets, holt_winters, mad, mstl, quantile, rolling_quantile, seasonal_naive, seasonal_std, zscore};
 
 /// All models, the ones to try first at the top.
@@ -21,17 +21,18 @@ pub const MODELS: &[Entry] = &[
 /// The id of the model that is used where none is named.
 pub const DEFAULT: &str = "mstl";
 
-/// Builds the model `id` (or an alias of it) with `parameters`.
+/// Builds the model of `spec`, by its id or an alias of it. Parameters are checked; nothing is read, loaded or asked yet,
+/// so that a specification can be checked by building it with [`Resources::default`].
 ///
 /// # Errors
 /// No model has this id, or it has no such parameter, or not with that value.
-pub fn build(id: &str, parameters: &Map<String, Value>) -> Built {
-    let entry = entry(id).ok_or_else(|| BuildError::UnknownModel {
-        found: id.to_owned(),
-        nearest: nearest(id),
+pub fn build(spec: &ModelSpec, resources: &Resources) -> Built {
+    let entry = entry(&spec.id).ok_or_else(|| BuildError::UnknownModel {
+        found: spec.id.clone(),
+        nearest: nearest(&spec.id),
         known: join(MODELS.iter().map(|entry| entry.id)),
     })?;
-    (entry.build)(parameters)
+    (entry.build)(spec, resources)
 }
 
 /// The model `id`, which may be an alias.
@@ -48,11 +49,13 @@ fn nearest(id: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
 
     fn check_error(id: &str, parameters: &str, expected: &[&str]) {
-        let parameters = serde_json::from_str(parameters).unwrap();
-        let Err(error) = build(id, &parameters) else { panic!("{id} {parameters:?} was built") };
+        let spec = ModelSpec::local(id, serde_json::from_str(parameters).unwrap());
+        let Err(error) = build(&spec, &Resources::default()) else { panic!("{spec:?} was built") };
         let error = error.to_string();
         for part in expected {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
@@ -80,7 +83,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
         for name in names {
-            assert!(build(name, &Map::new()).is_ok(), "{name}");
+            assert!(build(&ModelSpec::local(*name, Map::new()), &Resources::default()).is_ok(), "{name}");
         }
         assert!(entry(DEFAULT).is_some());
     }
@@ -88,7 +91,8 @@ mod tests {
     #[test]
     fn good_parameters_build() {
         for parameters in [r#"{"season": "1d"}"#, r#"{"season": ["1d", "1w", 7]}"#, r#"{"season": "none"}"#] {
-            assert!(build("seasonal_naive", &serde_json::from_str(parameters).unwrap()).is_ok(), "{parameters}");
+            let spec = ModelSpec::local("seasonal_naive", serde_json::from_str(parameters).unwrap());
+            assert!(build(&spec, &Resources::default()).is_ok(), "{parameters}");
         }
     }
 }

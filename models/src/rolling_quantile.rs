@@ -1,12 +1,13 @@
 //! The quantiles of the last values.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::Series;
 use crate::quantile::quantiles;
+use crate::resources::Resources;
 use crate::season::Length;
+use crate::spec::ModelSpec;
 use crate::univariate::{Rows, Univariate};
 
 /// Fewer values than this are looked for farther back.
@@ -38,8 +39,8 @@ impl Default for RollingQuantile {
     }
 }
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |model: RollingQuantile| model)
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |model: RollingQuantile| model)
 }
 
 impl Univariate for RollingQuantile {

@@ -4,12 +4,13 @@
 //! again. The spread is that of the same forecast made at every earlier point of the context.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::entry::{Built, Entry, per_series};
 use crate::prepare::{Series, median};
 use crate::residuals::Residuals;
+use crate::resources::Resources;
 use crate::season::{SEASON, Season};
+use crate::spec::ModelSpec;
 use crate::univariate::{Rows, Univariate};
 
 /// How many seasons are looked at.
@@ -32,8 +33,8 @@ struct SeasonalNaive {
     season: Season,
 }
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |model: SeasonalNaive| model)
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |model: SeasonalNaive| model)
 }
 
 impl Univariate for SeasonalNaive {

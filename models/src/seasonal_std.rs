@@ -1,14 +1,15 @@
 //! Level, season and the spread of what both leave.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::entry::{Built, Entry, Parameter, per_series};
 use crate::prepare::Series;
 use crate::residuals::{Residuals, normal};
+use crate::resources::Resources;
 use crate::rough::Rough;
 use crate::season::SEASON;
 use crate::season::Season;
+use crate::spec::ModelSpec;
 use crate::univariate::{Rows, Univariate};
 
 /// The model's line in the registry.
@@ -26,8 +27,8 @@ struct SeasonalStd {
     period: Season,
 }
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |model: SeasonalStd| model)
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |model: SeasonalStd| model)
 }
 
 impl Univariate for SeasonalStd {

@@ -87,10 +87,17 @@ impl Rows<'_> {
 }
 
 /// A [`Univariate`] model behind the port: spreads a batch over the cores of rayon's current pool.
-pub(crate) struct PerSeries<M>(pub(crate) M);
+pub(crate) struct PerSeries<M> {
+    /// The model's id.
+    pub(crate) id: &'static str,
+    pub(crate) model: M,
+}
 
 impl<M: Univariate> Forecaster for PerSeries<M> {
     fn forecast(&self, request: &Request<'_>) -> Result<Forecast, ForecastError> {
+        if request.is_joint() {
+            return Err(ForecastError::new(self.id, "it forecasts each series from its own past alone"));
+        }
         let mut forecast = Forecast::unknown(request.contexts.len(), request.levels.clone(), request.horizon);
         let size = request.levels.len() * request.horizon;
         if size > 0 {
@@ -105,7 +112,7 @@ impl<M: Univariate> PerSeries<M> {
     fn one(&self, request: &Request<'_>, context: &[f64], values: &mut [f64]) {
         let Some(series) = Series::new(context, request.end_ms, request.step) else { return };
         let mut rows = Rows { values, levels: request.levels.as_slice(), horizon: request.horizon };
-        let done = self.0.forecast(&series, &mut rows);
+        let done = self.model.forecast(&series, &mut rows);
         if done.is_none() || rows.values.iter().any(|value| !value.is_finite()) {
             rows.flat(&series);
         }

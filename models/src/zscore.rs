@@ -1,10 +1,10 @@
 //! Mean and standard deviation, for all of the context or for each time of a season.
 
-use serde_json::{Map, Value};
-
 use crate::buckets::{Bucketed, PARAMETERS};
 use crate::entry::{Built, Entry, per_series};
 use crate::residuals::{Residuals, normal};
+use crate::resources::Resources;
+use crate::spec::ModelSpec;
 /// The model's line in the registry.
 pub(crate) const ENTRY: Entry = Entry {
     id: "zscore",
@@ -14,8 +14,8 @@ pub(crate) const ENTRY: Entry = Entry {
     build,
 };
 
-fn build(parameters: &Map<String, Value>) -> Built {
-    per_series(&ENTRY, parameters, |buckets| Bucketed { buckets, quantiles })
+fn build(spec: &ModelSpec, _: &Resources) -> Built {
+    per_series(&ENTRY, &spec.parameters, |buckets| Bucketed { buckets, quantiles })
 }
 
 /// Normal quantiles around the mean of the values, winsorised at 4 robust standard deviations.

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{Pipeline, Ports};
-use models::Forecaster;
-use models::{BuildError, registry};
+use models::{BuildError, Forecaster, Resources};
 use tsdb::embedded::{Embedded, EmbeddedError, EmbeddedOptions};
 use tsdb::prometheus::remote_write::Options;
 use tsdb::prometheus::{Auth, ClientError, Connection, QueryRange, RemoteWrite, Tenant, Tls};
@@ -71,6 +70,7 @@ pub struct Assembly {
     stores: HashMap<String, Store>,
     datasources: BTreeMap<String, Datasource>,
     embedded: Vec<(Datasource, Arc<Embedded>)>,
+    resources: Resources,
 }
 
 impl Assembly {
@@ -79,19 +79,27 @@ impl Assembly {
     /// # Errors
     /// A datasource that can't be used.
     pub fn new(config: &Config) -> Result<Self, AssemblyError> {
-        Self::with(config, vec![])
+        Self::with(config, vec![], Resources::new(config.onnx.clone()))
     }
 
-    /// The same for a changed configuration; embedded stores that it still names stay open.
+    /// The same for a changed configuration; embedded stores that it still names stay open, and models that are loaded
+    /// stay so unless what holds for all of them changed.
     ///
     /// # Errors
     /// A datasource that can't be used.
     pub fn again(&self, config: &Config) -> Result<Self, AssemblyError> {
-        Self::with(config, self.embedded.clone())
+        let known = Some(&self.resources).filter(|resources| *resources.onnx.settings() == config.onnx);
+        let resources = known.cloned().unwrap_or_else(|| Resources::new(config.onnx.clone()));
+        Self::with(config, self.embedded.clone(), resources)
     }
 
-    fn with(config: &Config, open: Vec<(Datasource, Arc<Embedded>)>) -> Result<Self, AssemblyError> {
-        let mut assembly = Self { stores: HashMap::new(), datasources: config.datasources.clone(), embedded: vec![] };
+    fn with(
+        config: &Config,
+        open: Vec<(Datasource, Arc<Embedded>)>,
+        resources: Resources,
+    ) -> Result<Self, AssemblyError> {
+        let (stores, datasources) = (HashMap::new(), config.datasources.clone());
+        let mut assembly = Self { stores, datasources, embedded: vec![], resources };
         for (name, datasource) in &config.datasources {
             let store = match &datasource.path {
                 Some(path) => assembly.embedded(datasource, path, &open)?,
@@ -126,7 +134,7 @@ impl Assembly {
     /// A model or datasource that is not there or can't be used.
     pub fn ports(&self, pipeline: &Pipeline, metrics: &Arc<Metrics>) -> Result<Ports, AssemblyError> {
         let store = self.store(pipeline)?;
-        let model = registry::build(&pipeline.model.id, &pipeline.model.parameters)
+        let model = models::build(&pipeline.model, &self.resources)
             .map_err(|source| AssemblyError::Model { pipeline: pipeline.name.clone(), source })?;
         let model: Arc<dyn Forecaster> = Arc::new(MeteredModel {
             inner: model,

@@ -63,6 +63,9 @@ pub struct Config {
     /// How far back scores that a stopped service has missed are made up for.
     #[serde(default = "default_catch_up", deserialize_with = "prometheus_duration")]
     pub catch_up: Duration,
+    /// What holds for all models that run as ONNX graphs.
+    #[serde(default)]
+    pub onnx: models::onnx::Settings,
 }
 
 /// A place that series come from and go to: a server by its `url`, or a store on this machine by its `path`.

@@ -49,7 +49,7 @@ async fn scores_in_the_store_are_those_of_a_replay() {
         let series = &generated.series()[row];
         let written = demo.scored(series).await.unwrap().unwrap();
         let history = History::of(seen(&generated, row));
-        let model = models::registry::build(&pipeline.model.id, &pipeline.model.parameters).unwrap();
+        let model = models::build(&pipeline.model, &models::Resources::default()).unwrap();
         let (first, last) = (written.y.start(), written.y.end());
         let replayed = engine::replay(&pipeline, &*model, &history, first - pipeline.step, last).unwrap();
         for ((kind, written), (_, replayed)) in

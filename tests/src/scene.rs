@@ -67,8 +67,7 @@ impl Scene {
         let mut pipeline = Pipeline::parse(pipeline, "test").expect("the test's pipeline is right");
         pipeline.data_delay = pipeline.data_delay.max(settles_after);
         let (first, last) = self.ends(reader, &pipeline).await;
-        let parameters = &pipeline.model.parameters;
-        let model = models::build(&pipeline.model.id, parameters).expect("the test's model is right");
+        let model = models::build(&pipeline.model, &models::Resources::default()).expect("the test's model is right");
         let history = History::of(self.frame.clone());
         let scored = engine::replay(&pipeline, &*model, &history, first - STEP.duration(), last);
         let expected =

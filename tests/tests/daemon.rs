@@ -83,7 +83,7 @@ impl Scene {
     ) -> BTreeMap<(String, Labels), Vec<f64>> {
         let mut pipeline = Pipeline::parse(PIPELINE, "test").unwrap();
         pipeline.data_delay = settles_after;
-        let model = models::registry::build(&pipeline.model.id, &pipeline.model.parameters).unwrap();
+        let model = models::build(&pipeline.model, &models::Resources::default()).unwrap();
         let history = History::of(self.frame(first - STEP.times(900), 900 + AHEAD + 20));
         let scored = engine::replay(&pipeline, &*model, &history, first - STEP.duration(), last).unwrap();
         let mut expected = BTreeMap::new();

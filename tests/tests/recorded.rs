@@ -28,7 +28,7 @@ fn pipeline(model: &str) -> Pipeline {
 
 fn scores(model: &str, frame: &Frame) -> Scored {
     let pipeline = pipeline(model);
-    let model = models::build(model, &pipeline.model.parameters).unwrap();
+    let model = models::build(&pipeline.model, &models::Resources::default()).unwrap();
     let after = frame.start() + pipeline.step.times(pipeline.context_points);
     engine::replay(&pipeline, &*model, &History::of(frame.clone()), after, frame.end()).unwrap()
 }

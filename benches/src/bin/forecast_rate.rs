@@ -11,7 +11,7 @@ use tsdb::Timestamp;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (model, series): (String, usize) = (argument(1, "a model"), argument(2, "SERIES"));
     let pipeline = pipeline(&format!("{{ id: {model}, parameters: {{ season: {DAY} }} }}"));
-    let model = models::build(&pipeline.model.id, &pipeline.model.parameters)?;
+    let model = models::build(&pipeline.model, &models::Resources::default())?;
     let start = Timestamp::from_seconds(1_700_002_800);
     let history = History::of(frame(&pods(series), start, WEEK));
     let cost = Cost::begin();

@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let connection = Connection { timeout: Duration::from_secs(600), ..Connection::new(url) };
     let reader = Arc::new(QueryRange::new(&connection, 1)?);
     let sink = Arc::new(RemoteWrite::new(&connection, Options::default())?);
-    let model = models::build(&pipeline.model.id, &pipeline.model.parameters)?;
+    let model = models::build(&pipeline.model, &models::Resources::default())?;
     let mut watch = Watch::new(pipeline, Ports { source: reader.clone(), sink, written: reader, model });
     watch.begin_after(context_end);
     let cost = Cost::begin();

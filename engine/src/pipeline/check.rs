@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use models::{BuildError, registry};
+use models::{BuildError, ModelSpec, Resources, registry};
 use tsdb::Step;
 
 use super::document::quoted;
@@ -11,7 +11,7 @@ use super::duration::Show;
 use super::kinds::{Length, Pair, Range, ScheduleText, Templates};
 use super::raw::{MissingWord, RawAnomaly, RawMissing, RawModel, RawPipeline, RawTechnique};
 use super::read::{At, Field, Reader, nearest};
-use super::{Anomaly, MetricFormat, Missing, Mode, Model, Output, Pipeline, Sides, Technique};
+use super::{Anomaly, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique};
 use crate::schedule::Schedule;
 
 /// The most points that a context or a forecast has.
@@ -241,15 +241,16 @@ fn max_series(field: &Field<usize>, reader: &mut Reader) -> Option<usize> {
     Some(at.value)
 }
 
-fn model(raw: &RawPipeline, reader: &mut Reader) -> Option<Model> {
+fn model(raw: &RawPipeline, reader: &mut Reader) -> Option<ModelSpec> {
     let at = raw.model.as_ref()?;
     let RawModel { id, parameters, .. } = &at.value;
     let parameters = parameters.as_ref()?;
     let name = id.as_ref().map_or(registry::DEFAULT, |at| &at.value);
     // The registry repeats what it was given, however long that is.
     let cut = |error: &BuildError| error.to_string().chars().take(400).collect::<String>();
-    match registry::build(name, &parameters.value) {
-        Ok(_) => Some(Model { id: name.to_owned(), parameters: parameters.value.clone() }),
+    let spec = ModelSpec::local(name, parameters.value.clone());
+    match registry::build(&spec, &Resources::default()) {
+        Ok(_) => Some(spec),
         Err(error @ BuildError::Parameter { .. }) => reader.refuse_at(parameters, cut(&error)),
         // The model that none names is always there, so an id was written.
         Err(error) => reader.refuse_at(id.as_ref()?, cut(&error)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use models::Forecaster;
+use models::{Forecaster, ModelSpec, Resources};
 use serde_json::{Map, Value};
 
 use super::CliError;
@@ -39,6 +39,7 @@ impl ModelArgs {
     /// # Errors
     /// An unknown model, or parameters that it doesn't take.
     pub fn build(&self) -> Result<Arc<dyn Forecaster>, CliError> {
-        models::registry::build(&self.model, &self.parameters()?).map_err(|error| CliError::Usage(error.to_string()))
+        let spec = ModelSpec::local(&self.model, self.parameters()?);
+        models::build(&spec, &Resources::default()).map_err(|error| CliError::Usage(error.to_string()))
     }
 }

@@ -69,13 +69,8 @@ pub fn predict(args: &PredictArgs, terminal: &mut Terminal) -> Result<(), CliErr
     let first = frame.points().saturating_sub(window);
     let contexts: Vec<&[f64]> = frame.rows().map(|(_, row)| &row[first..]).collect();
     let started = Instant::now();
-    let forecast = model.forecast(&Request {
-        contexts: &contexts,
-        end_ms: frame.end().millis(),
-        step: frame.step().duration(),
-        horizon,
-        levels: &levels,
-    })?;
+    let (end, step) = (frame.end().millis(), frame.step().duration());
+    let forecast = model.forecast(&Request::new(&contexts, end, step, horizon, &levels))?;
     let took = started.elapsed();
     let prediction = Prediction { source: args.source.title(), model: args.model.model.clone(), took, frame, forecast };
     write(&prediction, form, &args.output, terminal)

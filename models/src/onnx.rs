@@ -1,0 +1,23 @@
+//! Foundation models in this process, as ONNX graphs.
+
+pub mod settings;
+
+pub use settings::{Provider, Settings};
+
+/// The graphs of one program: the runtime, found once, and each graph, loaded once and shared by all who name it.
+#[derive(Debug, Default)]
+pub struct Graphs {
+    settings: Settings,
+}
+
+impl Graphs {
+    /// Nothing is loaded yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}

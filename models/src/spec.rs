@@ -1,0 +1,40 @@
+//! Which model is wanted: by its id here, or behind a URL, and what it is told.
+
+use serde_json::{Map, Value};
+
+/// A model by its id, where it runs, and what it is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelSpec {
+    /// The id in [`crate::registry`], the hub id of a model in the models folder, or the name of a remote model.
+    pub id: String,
+    /// Where it runs, if not in this program.
+    pub endpoint: Option<Endpoint>,
+    /// The model's own parameters.
+    pub parameters: Map<String, Value>,
+}
+
+impl ModelSpec {
+    /// The model `id` in this program, with `parameters`.
+    pub fn local(id: impl Into<String>, parameters: Map<String, Value>) -> Self {
+        Self { id: id.into(), endpoint: None, parameters }
+    }
+}
+
+/// Where a remote model is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The URL that requests are sent to.
+    pub url: String,
+    /// How they are encoded, where the protocol leaves that open.
+    pub format: Format,
+}
+
+/// How requests to a remote model are encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// JSON, a request for each series.
+    #[default]
+    Json,
+    /// An Arrow IPC file with many series.
+    Arrow,
+}
