@@ -3,7 +3,7 @@
 use crate::entry::{BuildError, Built, Entry, join};
 use crate::resources::Resources;
 use crate::spec::ModelSpec;
-use crate::{ets, holt_winters, mad, mstl, quantile, rolling_quantile, seasonal_naive, seasonal_std, zscore};
+use crate::{cascade, ets, holt_winters, mad, mstl, quantile, rolling_quantile, seasonal_naive, seasonal_std, zscore};
 
 /// All models, the ones to try first at the top.
 pub const MODELS: &[Entry] = &[
@@ -16,6 +16,7 @@ pub const MODELS: &[Entry] = &[
     zscore::ENTRY,
     rolling_quantile::ENTRY,
     ets::ENTRY,
+    cascade::ENTRY,
 ];
 
 /// The id of the model that is used where none is named.
