@@ -390,6 +390,8 @@ async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + Send
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::pipeline::Mode;
     use tsdb::Labels;
@@ -556,5 +558,51 @@ mod tests {
         run(&mut watch, 51..=89).await.unwrap();
         let error = run(&mut watch, 90..=91).await.unwrap_err().to_string();
         assert!(error.contains("more than 3 series"), "{error}");
+    }
+
+    /// Fails for the second series, and writes down what it was asked beside the contexts.
+    #[derive(Default)]
+    struct Choosy(Mutex<Vec<(bool, Vec<Known>)>>);
+
+    impl Forecaster for Choosy {
+        fn forecast(&self, request: &models::Request<'_>) -> Result<models::Forecast, ForecastError> {
+            let owned = |known: &models::Covariate<'_>| Known { past: known.past.into(), future: known.future.into() };
+            let asked = (request.together, request.covariates.iter().map(owned).collect());
+            self.0.lock().unwrap().push(asked);
+            let mut forecast = LastValue.forecast(request)?;
+            forecast.fail(1, "it is not to my taste");
+            Ok(forecast)
+        }
+
+        fn waits(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn the_model_sees_covariates_as_far_as_they_are_known() {
+        let (memory, model) = (Arc::new(Memory::of(wave(2, 200))), Arc::new(Choosy::default()));
+        let mut watch = watch(&memory);
+        watch.ports.model = model.clone();
+        let covariate = |future| Covariate { name: "x".into(), query: "x".into(), future };
+        let pipeline = Arc::make_mut(&mut watch.pipeline);
+        (pipeline.covariates, pipeline.together) = (vec![covariate(false), covariate(true)], true);
+        watch.forecast(at(100)).await.unwrap();
+        let wave = wave(1, 200);
+        let (past, future) = (wave.row(0)[81..=100].to_vec(), wave.row(0)[101..=115].to_vec());
+        let expected = vec![Known { past: past.clone(), future: vec![] }, Known { past, future }];
+        assert_eq!(*model.0.lock().unwrap(), [(true, expected)]);
+    }
+
+    #[tokio::test]
+    async fn a_series_that_fails_is_told_and_the_others_are_scored() {
+        let memory = Arc::new(Memory::of(wave(3, 200)));
+        let mut watch = watch(&memory);
+        watch.ports.model = Arc::new(Choosy::default());
+        watch.begin_after(at(100));
+        let report = watch.judge(at(101)).await.unwrap();
+        assert_eq!(report.scored, 2);
+        let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+        assert!(warning.starts_with("1 of 3 series could not be forecast; up{row=\"1\"}: it is not"), "{warning}");
     }
 }
