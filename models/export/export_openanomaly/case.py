@@ -56,6 +56,11 @@ class Case:
         }
 
 
+def groups_of(case: Case) -> tuple[int, ...]:
+    """One group a context; without any, each is on its own."""
+    return case.groups if case.groups is not None else tuple(range(len(case.contexts)))
+
+
 def numbers(values: np.ndarray) -> list[float | None]:
     """Nine significant digits, which tell every f32 from every other."""
     return [float(f"{value:.9g}") if math.isfinite(value) else None for value in np.asarray(values, dtype=np.float32).tolist()]

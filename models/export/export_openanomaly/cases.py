@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from .case import Case
+from .case import Case, Covariate
 
 LENGTHS = (3, 10, 64, 65, 300, 512, 2048)
 """Shorter than a patch, at and just past the boundaries of patches, and up to the longest context of the smallest models."""
@@ -31,9 +31,12 @@ def series(name: str, time: int, gaps: bool = False) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def univariate(levels: tuple[float, ...], context_max: int, one_pass: int, horizons: tuple[int, ...], thorough: bool) -> list[Case]:
-    """Every length by itself and with gaps, ragged batches, what ends in a gap, and `horizons` beyond one pass."""
-    lengths = [length for length in LENGTHS if length <= (context_max if thorough else min(context_max, LONGEST_QUICK))]
+def univariate(
+    levels: tuple[float, ...], context_max: int, one_pass: int, horizons: tuple[int, ...], thorough: bool, shortest: int = 1
+) -> list[Case]:
+    """Every length by itself and with gaps, ragged batches, what ends in a gap, and `horizons`, which go beyond most models' one pass."""
+    longest = context_max if thorough else min(context_max, LONGEST_QUICK)
+    lengths = [length for length in LENGTHS if shortest <= length <= longest]
     usual = min(one_pass, 24)
     found = [Case(f"length-{length}", [series(f"a{length}", length), series(f"b{length}", length)], usual, levels) for length in lengths]
     found += [Case(f"gaps-{length}", [series(f"g{length}", length, gaps=True)], usual, levels) for length in lengths if length >= 10]
@@ -45,6 +48,21 @@ def univariate(levels: tuple[float, ...], context_max: int, one_pass: int, horiz
     if thorough and len(horizons) > 1:
         found.append(Case(f"horizon-{horizons[-1]}-ends-in-gap", [_ends_in_gap()], horizons[-1], levels))
     return found
+
+
+def joint(levels: tuple[float, ...]) -> list[Case]:
+    """Groups, and covariates of the past and of the future, also beyond the last patch that is known."""
+    three = [series(f"joint{index}", 200, gaps=index == 1) for index in range(3)]
+    past = Covariate(0, series("past-only", 200))
+    known = Covariate(0, series("known-past", 200), series("known-future", 40))
+    return [
+        Case("multivariate", three, 40, levels, groups=(0, 0, 0)),
+        Case("groups", [*three, series("alone", 64), series("pair", 90)], 24, levels, groups=(7, 7, 3, 9, 3)),
+        Case("past-covariate", three[:1], 40, levels, groups=(0,), covariates=(past,)),
+        Case("known-covariate", three[:1], 40, levels, groups=(0,), covariates=(known,)),
+        Case("all-covariates", three[:2], 40, levels, groups=(0, 0), covariates=(past, known)),
+        Case("covariates-of-one-group", [three[0], series("beside", 150)], 40, levels, groups=(0, 1), covariates=(past, known)),
+    ]
 
 
 def _ends_in_gap() -> np.ndarray:

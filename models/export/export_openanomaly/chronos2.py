@@ -16,8 +16,8 @@ from chronos.chronos2 import Chronos2CoreConfig, Chronos2Model, Chronos2Pipeline
 from torch import nn
 
 from . import reference
-from .case import Case, Covariate
-from .cases import series, univariate
+from .case import Case, groups_of
+from .cases import joint, series, univariate
 from .contract import CONTEXT, Contract, Tensor
 from .errors import ExportError
 from .graph import to_onnx
@@ -116,7 +116,7 @@ class Chronos2:
     def random(self, seed: int) -> Chronos2Pipeline:
         torch.manual_seed(seed)
         model = Chronos2Model(_small_config()).eval()
-        spread_quantiles(model.output_patch_embedding, model.num_quantiles, seed)
+        spread_quantiles(model.output_patch_embedding, model.num_quantiles, seed, size=0.5)
         return Chronos2Pipeline(model)
 
     def save(self, upstream: Chronos2Pipeline, folder: Path) -> None:
@@ -148,7 +148,7 @@ class Chronos2:
         levels = contract.quantiles
         few = tuple(level for level in levels if level in (0.1, 0.5, 0.9))
         found = univariate(levels, contract.context_max, 48, (200, 300), thorough)
-        found += _joint(levels)
+        found += joint(levels)
         if thorough:
             found += [Case(f"horizon-{contract.horizon}", [series("far", 300)], contract.horizon, few)]
             found += [Case(f"horizon-{contract.horizon + 76}", [series("farther", 200, gaps=True)], contract.horizon + 76, few)]
@@ -174,11 +174,6 @@ class Chronos2:
         return answer[: len(case.contexts)][:, [contract.quantiles.index(level) for level in case.levels]]
 
 
-def groups_of(case: Case) -> tuple[int, ...]:
-    """One group a context; without any, each is on its own."""
-    return case.groups if case.groups is not None else tuple(range(len(case.contexts)))
-
-
 def _task(case: Case, group: int, members: list[int]) -> dict:
     """One group in upstream's form: its targets in one array, padded with NaN to one length, and its covariates by name."""
     longest = max(len(case.contexts[index]) for index in members)
@@ -189,21 +184,6 @@ def _task(case: Case, group: int, members: list[int]) -> dict:
         task["past_covariates"] = {name: covariate.past for name, covariate in mine.items()}
         task["future_covariates"] = {name: covariate.future for name, covariate in mine.items() if covariate.future is not None}
     return task
-
-
-def _joint(levels: tuple[float, ...]) -> list[Case]:
-    """Groups, and covariates of the past and of the future, also beyond the last patch that is known."""
-    three = [series(f"joint{index}", 200, gaps=index == 1) for index in range(3)]
-    past = Covariate(0, series("past-only", 200))
-    known = Covariate(0, series("known-past", 200), series("known-future", 40))
-    return [
-        Case("multivariate", three, 40, levels, groups=(0, 0, 0)),
-        Case("groups", [*three, series("alone", 64), series("pair", 90)], 24, levels, groups=(7, 7, 3, 9, 3)),
-        Case("past-covariate", three[:1], 40, levels, groups=(0,), covariates=(past,)),
-        Case("known-covariate", three[:1], 40, levels, groups=(0,), covariates=(known,)),
-        Case("all-covariates", three[:2], 40, levels, groups=(0, 0), covariates=(past, known)),
-        Case("covariates-of-one-group", [three[0], series("beside", 150)], 40, levels, groups=(0, 1), covariates=(past, known)),
-    ]
 
 
 def _small_config() -> Chronos2CoreConfig:

@@ -66,6 +66,7 @@ class Entry:
 FAMILIES: dict[str, Entry] = {
     "bolt": Entry("bolt", "Bolt", "chronos", lambda it: _names(it, "ChronosBoltPipeline", "ChronosBoltModelForForecasting")),
     "chronos2": Entry("chronos2", "Chronos2", "chronos", lambda it: _names(it, "Chronos2Pipeline", "Chronos2Model")),
+    "toto": Entry("toto", "Toto", "toto", lambda it: "residual_attn_ratio" in it.config),
     "timesfm25": Entry("timesfm25", "TimesFm25", "timesfm", lambda it: TIMESFM25 <= it.shapes.keys()),
 }
 

@@ -37,8 +37,10 @@ def left_padded_patches(values: Tensor, patch: int) -> Tensor:
     return padded[:, patch + time - count * patch :].reshape(batch, count, patch)
 
 
-def carried(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Gaps filled linearly between their neighbours; the last value held where nothing follows. Both inputs are `[batch, time]`.
+def carried(values: Tensor, observed: Tensor, linear: bool = True) -> tuple[Tensor, Tensor]:
+    """Gaps filled, linearly between their neighbours or with the value before them, which is held where nothing follows.
+
+    Both inputs are `[batch, time]`.
 
     Answers the filled values, and 1 before the first observation, where nothing can be filled and zeros stand. The neighbours are found
     by counting observations: the table of where the k-th one stands is scattered, and looked up at k and k + 1.
@@ -51,6 +53,8 @@ def carried(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     left = table.gather(1, rank)
     right = table.gather(1, torch.minimum(rank + (1 - seen), rank[:, -1:]))
     low, high = values.gather(1, left), values.gather(1, right)
+    if not linear:
+        high = low
     share = (positions - left).to(values.dtype) / torch.clamp(right - left, min=1).to(values.dtype)
     before = (rank == 0).to(values.dtype)
     return torch.where(rank == 0, torch.zeros_like(values), low + (high - low) * share), before
