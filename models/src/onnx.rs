@@ -1,5 +1,9 @@
 //! Foundation models in this process, as ONNX graphs.
 
+mod card;
+mod family;
+mod graph;
+mod nano;
 pub mod settings;
 
 pub use settings::{Provider, Settings};
