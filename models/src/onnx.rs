@@ -2,10 +2,16 @@
 
 mod card;
 mod family;
+mod folders;
 mod graph;
+pub mod install;
+mod load;
 mod nano;
+pub mod runtime;
 pub mod settings;
 
+pub use install::{InstallError, Progress};
+pub use runtime::RuntimeError;
 pub use settings::{Provider, Settings};
 
 /// The graphs of one program: the runtime, found once, and each graph, loaded once and shared by all who name it.
