@@ -33,7 +33,11 @@ fn numbers(line: &str) -> Result<Vec<f64>, std::num::ParseFloatError> {
 }
 
 /// Series a second of CPU time, for one call with all of them.
-fn one(model: &Arc<dyn Forecaster>, contexts: &[&[f64]], horizon: usize) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
+fn one(
+    model: &Arc<dyn Forecaster>,
+    contexts: &[&[f64]],
+    horizon: usize,
+) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
     let levels = Levels::new(vec![0.1, 0.5, 0.9])?;
     let cost = Cost::begin();
     model.forecast(&Request::new(contexts, 1_700_000_000_000, Duration::from_secs(300), horizon, &levels))?;
