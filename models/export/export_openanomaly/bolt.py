@@ -59,9 +59,7 @@ class BoltGraph(nn.Module):
 
     def _decode(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         start = torch.full((hidden.shape[0], 1), self.model.config.decoder_start_token_id, dtype=torch.long)
-        decoded = self.model.decoder(
-            input_ids=start, encoder_hidden_states=hidden, encoder_attention_mask=mask, use_cache=False, return_dict=True
-        )
+        decoded = self.model.decoder(input_ids=start, encoder_hidden_states=hidden, encoder_attention_mask=mask, use_cache=False, return_dict=True)
         return decoded.last_hidden_state
 
 
@@ -70,7 +68,12 @@ class Bolt:
 
     name = "bolt"
     tolerance = 1e-4
-    upstream = {"package": "chronos-forecasting", "version": version("chronos-forecasting"), "call": "ChronosBoltPipeline.predict_quantiles", "options": {}}
+    upstream = {
+        "package": "chronos-forecasting",
+        "version": version("chronos-forecasting"),
+        "call": "ChronosBoltPipeline.predict_quantiles",
+        "options": {},
+    }
 
     def load(self, checkpoint: Checkpoint) -> ChronosBoltPipeline:
         return ChronosBoltPipeline.from_pretrained(checkpoint.folder, dtype=torch.float32, device_map="cpu")

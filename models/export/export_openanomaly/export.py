@@ -17,7 +17,6 @@ from .errors import ExportError
 from .families import Family, family, name_of
 from .source import Checkpoint, resolve
 
-
 LOSSY = {"fp16": 0.05, "int8": 1.0}
 """How far a graph of less precision may be from upstream, in the measure of `parity.error`."""
 
@@ -51,9 +50,8 @@ def export_loaded(chosen: Family, upstream, checkpoint: Checkpoint, output: Path
         graph = _save(model, Path(folder))
         proof = prove(chosen, upstream, graph, contract, weights)
         if not proof["max_error"] <= proof["tolerance"]:
-            raise ExportError(
-                f"{source.id} in {weights} is {proof['max_error']:.2g} from upstream in case {proof['worst']}, more than {proof['tolerance']:g}: not kept"
-            )
+            found = f"{proof['max_error']:.2g} from upstream in case {proof['worst']}, more than {proof['tolerance']:g}"
+            raise ExportError(f"{source.id} in {weights} is {found}: not kept")
         output.mkdir(parents=True, exist_ok=True)
         for file in (GRAPH_FILE, DATA_FILE):
             (output / file).unlink(missing_ok=True)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import onnx
@@ -122,7 +123,7 @@ def test_what_can_t_be_exported_is_said(tmp_path, capsys, config, tensors, messa
     folder = folder_of(tmp_path, config, tensors)
     assert main(["export", str(folder), "--output", str(tmp_path / "out")]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("error: ") and __import__("re").search(message, told)
+    assert told.startswith("error: ") and re.search(message, told)
     assert not (tmp_path / "out").exists()
 
 

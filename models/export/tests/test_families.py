@@ -37,9 +37,28 @@ def test_answers_vary_with_the_context(cases):
     """Else every graph would agree with upstream."""
     (case,) = (case for case in cases if case["name"] == "length-300")
     contexts = [np.array(context, dtype=float) for context in case["contexts"]]
-    first, second = ((np.array(rows) - context.mean()) / context.std() for rows, context in zip(case["expected"], contexts))
+    first, second = ((np.array(rows) - context.mean()) / context.std() for rows, context in zip(case["expected"], contexts, strict=True))
     assert np.abs(first - second).max() > 0.3
     assert first.std() > 0.3
+
+
+def test_awkward_rows_are_finite_and_leave_the_others_alone(made):
+    manifest = json.loads((made / "manifest.json").read_text())
+    run = runner(made / "model.onnx")
+    time = np.arange(70)
+    fine = np.sin(time / 5)
+    missing, constant, one = np.full(70, np.nan), np.full(70, 3.0), np.where(time == 69, 5.0, np.nan)
+
+    def ask(*rows):
+        feeds = {"context": np.stack(rows).astype(np.float32)}
+        if "group_ids" in {tensor["name"] for tensor in manifest["inputs"]}:
+            feeds["group_ids"] = np.arange(len(rows))
+            feeds["future"] = np.full((len(rows), 2 * manifest["patch"]), np.nan, np.float32)
+        return run(feeds)
+
+    for together, alone in zip(ask(fine, missing, constant, one), ask(fine), strict=True):
+        assert np.isfinite(together).all()
+        np.testing.assert_allclose(together[:1], alone, atol=1e-4)
 
 
 def test_a_level_of_1e8_changes_nothing(made):
@@ -56,7 +75,7 @@ def test_a_level_of_1e8_changes_nothing(made):
     np.testing.assert_allclose(ask(context + 1e8) - 1e8, ask(context), atol=1e-3 * context.std())
 
 
-def test_toto_beyond_one_pass_is_near_upstream_s_own_way():
+def test_toto_beyond_one_pass_is_near_upstream_s_own_way(tmp_path):
     toto = pytest.importorskip("export_openanomaly.toto")
     import onnx
     import torch
@@ -69,11 +88,7 @@ def test_toto_beyond_one_pass_is_near_upstream_s_own_way():
         "series_ids": torch.zeros(1, 1, dtype=torch.long),
     }
     expected = upstream.forecast(inputs, 200, **{**toto.OPTIONS, "decode_block_size": 96})[:, 0, 0].numpy()
-    graph = toto.Toto().graph(upstream)
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(graph.SerializeToString())
-    found = reference.toto(lambda feeds: session.run(None, feeds), [context], [0], [None], 200, 4096, 32, one_pass=96)[0]
-    assert isinstance(graph, onnx.ModelProto)
+    onnx.save(toto.Toto().graph(upstream), tmp_path / "model.onnx")
+    found = reference.toto(runner(tmp_path / "model.onnx"), [context], [0], [None], 200, 4096, 32, one_pass=96)[0]
     np.testing.assert_allclose(found[:, :96], expected[:, :96], atol=1e-4 * context.std())
     np.testing.assert_allclose(found, expected, atol=2e-2 * context.std())
