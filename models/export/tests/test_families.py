@@ -72,7 +72,7 @@ def test_a_level_of_1e8_changes_nothing(made):
         "chronos2": lambda values: reference.chronos2(run, [values], [0], [None], 40, manifest["quantiles"], 2048, 16, 1024),
         "toto": lambda values: reference.toto(run, [values], [0], [None], 40, 4096, 32, 1024),
     }[manifest["family"]]
-    np.testing.assert_allclose(ask(context + 1e8) - 1e8, ask(context), atol=1e-3 * context.std())
+    np.testing.assert_allclose(ask(context + 1e8) - 1e8, ask(context), atol=3e-3 * context.std())
 
 
 def test_toto_beyond_one_pass_is_near_upstream_s_own_way(tmp_path):
