@@ -1,7 +1,7 @@
 """The command line.
 
-    python -m export_openanomaly export amazon/chronos-bolt-tiny --output bolt-tiny
-    python -m export_openanomaly fixtures FOLDER
+python -m export_openanomaly export amazon/chronos-bolt-tiny --output bolt-tiny
+python -m export_openanomaly fixtures FOLDER
 """
 
 from __future__ import annotations

@@ -163,14 +163,16 @@ class Chronos2:
                 (quantiles,), _ = upstream.predict_quantiles(
                     [_task(case, group, members)], prediction_length=case.horizon, quantile_levels=list(case.levels)
                 )
-            answers |= dict(zip(members, quantiles.numpy().swapaxes(1, 2)))
+            answers |= dict(zip(members, quantiles.numpy().swapaxes(1, 2), strict=True))
         return np.stack([answers[index] for index in range(len(case.contexts))])
 
     def found(self, run: reference.Run, contract: Contract, case: Case) -> np.ndarray:
         rows = [*case.contexts, *(covariate.past for covariate in case.covariates)]
         groups = [*groups_of(case), *(covariate.group for covariate in case.covariates)]
         future = [None] * len(case.contexts) + [covariate.future for covariate in case.covariates]
-        answer = reference.chronos2(run, rows, groups, future, case.horizon, contract.quantiles, contract.context_max, contract.patch, contract.horizon)
+        answer = reference.chronos2(
+            run, rows, groups, future, case.horizon, contract.quantiles, contract.context_max, contract.patch, contract.horizon
+        )
         return answer[: len(case.contexts)][:, [contract.quantiles.index(level) for level in case.levels]]
 
 

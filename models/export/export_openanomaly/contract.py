@@ -14,6 +14,9 @@ VERSION = 1
 """Version of the contract. A reader refuses what it does not know."""
 
 GRAPH_FILE = "model.onnx"
+DATA_FILE = GRAPH_FILE + ".data"
+"""Weights of graphs above the 2 GiB that one protobuf message can hold, beside the graph."""
+
 MANIFEST_FILE = "manifest.json"
 
 PREFIX = "openanomaly."
@@ -98,6 +101,7 @@ class Contract:
             "inputs": [_described(tensor) for tensor in self.inputs],
             "outputs": [_described(tensor) for tensor in self.outputs],
             **self.extra,
+            **_beside(graph),
         }
 
 
@@ -112,6 +116,11 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _beside(graph: Path) -> dict:
+    data = graph.parent / DATA_FILE
+    return {"external_data": {"file": DATA_FILE, "sha256": sha256_of(data), "bytes": data.stat().st_size}} if data.exists() else {}
 
 
 def _described(tensor: Tensor) -> dict:

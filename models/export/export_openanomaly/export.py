@@ -10,27 +10,24 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from . import parity
+from . import parity, precision
 from .case import Case
-from .contract import GRAPH_FILE, Contract, Source, write_manifest
+from .contract import DATA_FILE, GRAPH_FILE, Contract, Source, write_manifest
 from .errors import ExportError
 from .families import Family, family, name_of
-from .precision import with_precision
 from .source import Checkpoint, resolve
-
-DATA_FILE = GRAPH_FILE + ".data"
-"""Weights of graphs above the 2 GiB that one protobuf message can hold."""
 
 LOSSY = {"fp16": 0.05, "int8": 1.0}
 """How far a graph of less precision may be from upstream, in the measure of `parity.error`."""
 
 
 def export(
-    source: str, output: Path, precision: str = "fp32", family_name: str = "auto", license: str | None = None, revision: str | None = None
+    source: str, output: Path, weights: str = "fp32", family_name: str = "auto", license: str | None = None, revision: str | None = None
 ) -> dict:
     """Exports `source`, a hub id or a folder, to `output/model.onnx` and `output/manifest.json`. Answers the manifest.
 
-    Nothing is left in `output` where the graph is not as good as it must be.
+    `weights` is one of `PRECISIONS`, `family_name` one of `FAMILIES` or `auto`; a `license` that is given wins over what is found.
+    Nothing is written to `output` where the graph is not as good as it must be.
     """
     checkpoint = resolve(source, revision)
     chosen = family(name_of(checkpoint) if family_name == "auto" else family_name)
@@ -40,39 +37,38 @@ def export(
         raise
     except Exception as error:
         raise ExportError(f"{checkpoint.id} can't be loaded as {chosen.name}: {error}") from error
-    return export_loaded(chosen, upstream, checkpoint, output, precision, license)
+    return export_loaded(chosen, upstream, checkpoint, output, weights, license)
 
 
-def export_loaded(chosen: Family, upstream, checkpoint: Checkpoint, output: Path, precision: str = "fp32", license: str | None = None) -> dict:
+def export_loaded(chosen: Family, upstream, checkpoint: Checkpoint, output: Path, weights: str = "fp32", license: str | None = None) -> dict:
     """As `export`, of an upstream model that is loaded already."""
     contract = chosen.contract(upstream)
     source = checkpoint.describe(license)
-    model = with_precision(chosen.graph(upstream), precision)
-    _describe(model, contract, source, precision)
+    model = precision.with_precision(chosen.graph(upstream), weights)
+    _describe(model, contract, source, weights)
     with tempfile.TemporaryDirectory() as folder:
         graph = _save(model, Path(folder))
-        proof = prove(chosen, upstream, graph, contract, precision)
+        proof = prove(chosen, upstream, graph, contract, weights)
         if not proof["max_error"] <= proof["tolerance"]:
-            raise ExportError(
-                f"{source.id} in {precision} is {proof['max_error']:.2g} from upstream in case {proof['worst']}, more than {proof['tolerance']:g}: not kept"
-            )
+            found = f"{proof['max_error']:.2g} from upstream in case {proof['worst']}, more than {proof['tolerance']:g}"
+            raise ExportError(f"{source.id} in {weights} is {found}: not kept")
         output.mkdir(parents=True, exist_ok=True)
         for file in (GRAPH_FILE, DATA_FILE):
             (output / file).unlink(missing_ok=True)
         for file in Path(folder).iterdir():
             shutil.move(file, output / file.name)
-    manifest = contract.manifest(source, precision, output / GRAPH_FILE, proof)
+    manifest = contract.manifest(source, weights, output / GRAPH_FILE, proof)
     write_manifest(output, manifest)
     return manifest
 
 
-def prove(chosen: Family, upstream, graph: Path, contract: Contract, precision: str) -> dict:
+def prove(chosen: Family, upstream, graph: Path, contract: Contract, weights: str) -> dict:
     """The largest error over a family's cases, with the case that has it."""
     run = runner(graph)
     cases = chosen.cases(contract)
     errors = {case.name: _error(chosen, upstream, run, contract, case) for case in cases}
     worst = max(errors, key=errors.get)
-    tolerance = max(chosen.tolerance, LOSSY.get(precision, 0.0))
+    tolerance = max(chosen.tolerance, LOSSY.get(weights, 0.0))
     return {"max_error": float(f"{errors[worst]:.3g}"), "cases": len(cases), "tolerance": tolerance, "worst": worst}
 
 
@@ -91,14 +87,14 @@ def _error(chosen: Family, upstream, run, contract: Contract, case: Case) -> flo
     return parity.error(case, expected, np.asarray(chosen.found(run, contract, case)))
 
 
-def _describe(model: onnx.ModelProto, contract: Contract, source: Source, precision: str) -> None:
+def _describe(model: onnx.ModelProto, contract: Contract, source: Source, weights: str) -> None:
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, contract.metadata(source, precision))
+    onnx.helper.set_model_props(model, contract.metadata(source, weights))
 
 
 def _save(model: onnx.ModelProto, folder: Path) -> Path:
     path = folder / GRAPH_FILE
-    if model.ByteSize() < 2**31 - 1:
+    if precision.weight_bytes(model) <= precision.MESSAGE_LIMIT:
         onnx.save(model, path)
     else:
         onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=DATA_FILE, size_threshold=1024)

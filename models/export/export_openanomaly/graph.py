@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from pathlib import Path
 
 import onnx
 import torch
@@ -59,7 +58,7 @@ def _quiet():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, before):
+        for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
 
 

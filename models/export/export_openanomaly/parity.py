@@ -15,7 +15,7 @@ def error(case: Case, expected: np.ndarray, found: np.ndarray) -> float:
     if expected.shape != found.shape or not np.isfinite(found).all():
         return float("inf")
     worst = 0.0
-    for context, want, have in zip(case.contexts, expected.astype(np.float64), found.astype(np.float64)):
+    for context, want, have in zip(case.contexts, expected.astype(np.float64), found.astype(np.float64), strict=True):
         seen = context[np.isfinite(context)].astype(np.float64)
         mean, deviation = seen.mean(), seen.std()
         worst = max(worst, float(np.max(np.abs(want - have) / (deviation + np.abs(want - mean)))))

@@ -16,6 +16,14 @@ SMALLEST = 1024
 
 FP16_MAX = 65504.0
 
+MESSAGE_LIMIT = 2**31 - 2**24
+"""A protobuf message holds less than 2 GiB; this leaves 16 MiB to what is not weights. Larger weights go into a file of their own."""
+
+
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all constants."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+
 
 def with_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """The model in one of `PRECISIONS`."""
@@ -58,6 +66,9 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
 
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
-        onnx.save(model, before, save_as_external_data=model.ByteSize() > 2**31 - 1, location="before.data")
-        quantize_dynamic(before, after, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True)
+        large = weight_bytes(model) > MESSAGE_LIMIT
+        onnx.save(model, before, save_as_external_data=large, location="before.data")
+        quantize_dynamic(
+            before, after, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True, use_external_data_format=large
+        )
         return onnx.load(after)

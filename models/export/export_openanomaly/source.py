@@ -88,7 +88,7 @@ def resolve(source: str, revision: str | None = None) -> Checkpoint:
     folder = Path(source)
     if folder.is_dir():
         return Checkpoint(id=folder.resolve().name, folder=folder)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
         raise ExportError(f"{source} is neither a folder nor a hub id like amazon/chronos-bolt-tiny")
     return Checkpoint(id=source, folder=_fetch(source, revision))
 
