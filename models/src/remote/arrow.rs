@@ -8,6 +8,7 @@ mod bounds;
 
 use std::collections::HashMap;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -75,6 +76,12 @@ pub(super) fn answers(reply: &Reply, batch: &Batch<'_>, limit: usize) -> Result<
         return Err(wrong(format!("{hint}: {}", readable(body))));
     }
     bounds::check(body, limit).map_err(|what| wrong(format!("its Arrow file is damaged: {what}")))?;
+    // What is checked before leaves little for the decoder to stumble over, but it does panic where others return.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode(body, batch)));
+    decoded.unwrap_or_else(|_| Err(wrong("its Arrow file is damaged in a way that can't be told")))
+}
+
+fn decode(body: &[u8], batch: &Batch<'_>) -> Result<Vec<Result<Answer, Fault>>, Fault> {
     let damaged = |error: ArrowError| {
         let text = readable(error.to_string().as_bytes());
         wrong(format!("its Arrow file can't be read: {text}"))

@@ -1,4 +1,5 @@
-pub(crate) mod server;
+mod live;
+mod server;
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -189,7 +190,8 @@ fn an_answer_that_breaks_off_is_asked_for_again() {
         _ = stream.write_all(&whole[..end]);
     });
     assert_eq!(ask_one(&server.url, "{}").unwrap().of(0), GOOD_ROWS);
-    check_error(ask_one(&Server::start(|_, _, _| {}).url, "{}"), "http://127", &["can't be reached"]);
+    let mute = Server::start(|_, _, _| {});
+    check_error(ask_one(&mute.url, "{}"), &mute.url, &["can't be reached"]);
     let broken = Server::start(|stream, _, _| _ = stream.write_all(&answer(200, "", GOOD.as_bytes())[..90]));
     check_error(ask_one(&broken.url, "{}"), &broken.url, &["its answer broke off", "asked 3 times"]);
 }
@@ -207,7 +209,7 @@ fn peak() -> u64 {
 fn an_endless_answer_takes_no_memory() {
     let bomb = {
         let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
-        (0..2000).for_each(|_| encoder.write_all(&[b' '; 1 << 20]).unwrap());
+        (0..64).for_each(|_| encoder.write_all(&[b' '; 1 << 20]).unwrap());
         encoder.finish().unwrap()
     };
     let before = peak();

@@ -8,6 +8,9 @@ const TRAILER_BYTES: usize = 10;
 /// At its beginning: the magic, padded.
 const HEADER_BYTES: usize = 8;
 
+/// Where buffers begin, as the format asks; the decoder panics over others.
+const ALIGNMENT_BYTES: i64 = 8;
+
 /// Checks that every length and place in `file` lies inside it, that nothing is there twice, and that all that is
 /// compressed takes at most `limit` bytes when it no longer is.
 ///
@@ -51,6 +54,9 @@ fn footer(file: &[u8]) -> Result<arrow_ipc::Footer<'_>, String> {
 /// The message and the body of a block.
 fn parts<'a>(file: &'a [u8], block: &Block) -> Result<(&'a [u8], &'a [u8]), String> {
     let outside = || "a part of it lies outside".to_owned();
+    if i64::from(block.metaDataLength()) % ALIGNMENT_BYTES != 0 {
+        return Err("a part of it is not aligned".to_owned());
+    }
     let place = |number: i64| usize::try_from(number).map_err(|_| outside());
     let rest = file.get(place(block.offset())?..).ok_or_else(outside)?;
     let (message, rest) = rest.split_at_checked(place(block.metaDataLength().into())?).ok_or_else(outside)?;
@@ -68,6 +74,9 @@ fn unpacked(batch: &RecordBatch<'_>, body: &[u8]) -> Result<usize, String> {
     let is_compressed = batch.compression().is_some();
     let mut total: usize = 0;
     for buffer in batch.buffers().into_iter().flatten() {
+        if buffer.offset() % ALIGNMENT_BYTES != 0 {
+            return Err("a column of it is not aligned".to_owned());
+        }
         let place = |number: i64| usize::try_from(number).ok();
         let bytes = place(buffer.offset()).and_then(|from| body.get(from..));
         let bytes = bytes.and_then(|rest| rest.get(..place(buffer.length())?)).ok_or("a column of it lies outside")?;

@@ -152,31 +152,15 @@ fn only_the_wrong_series_fails() {
     check_failed(with("ds", times([1, 2, 1, 1])), "it has step 1 twice");
     check_failed(with("ds", times([1, 2, 2, 3])), "its ds 2023-11-14T22:16:20Z is not among the times");
     check_failed(with("ds", times([1, 2, 0, 1])), "is not among the times");
-    check_failed(
-        with("unique_id", ids(["0", "0", "1", "1"]))
-            .into_iter()
-            .map(|(name, column)| (name, column.slice(0, 3)))
-            .collect(),
-        "it has 1 rows where 2",
-    );
-    check_failed(
-        good().into_iter().map(|(name, column)| (name, column.slice(0, 2))).collect(),
-        "lacks the unique_id \"1\"",
-    );
+    let cut = |rows| good().into_iter().map(|(name, column)| (name, column.slice(0, rows))).collect::<Vec<_>>();
+    check_failed(cut(3), "it has 1 rows where 2");
+    check_failed(cut(2), "lacks the unique_id \"1\"");
     check_failed(with("q_0.1", floats([1.0, 2.0, 3.0, f64::NAN])), "quantile 0.1 has no finite number at step 2");
     check_failed(with("q_0.1", floats([1.0, 2.0, f64::INFINITY, 3.0])), "quantile 0.1 has no finite number at step 1");
-    check_failed(with("q_0.1", Arc::new(Float64Array::from(vec![Some(1.0), Some(2.0), None, Some(3.0)]))), "at step 1");
+    let null = Float64Array::from(vec![Some(1.0), Some(2.0), None, Some(3.0)]);
+    check_failed(with("q_0.1", Arc::new(null)), "quantile 0.1 has no finite number at step 1");
     check_failed(with("q_0.1", floats([1.0, 2.0, 9.0, 3.0])), "quantiles cross");
-    check_failed(
-        with("q_0.10", floats(LOW))
-            .into_iter()
-            .map(|(n, c)| (if n == "q_0.10" { "q_0.7" } else { n }, c))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|(n, c)| if n == "mean" { (n, floats([5.0, 6.0, f64::NAN, 8.0])) } else { (n, c) })
-            .collect(),
-        "point forecast",
-    );
+    check_failed(with("mean", floats([5.0, 6.0, f64::NAN, 8.0])), "point forecast has no finite number at step 1");
     let without_times = |names| vec![("unique_id", ids(names)), ("q_0.1", floats(LOW)), ("q_0.5", floats(HIGH))];
     check_wrong_rows(without_times(["0", "0", "0", "1"]));
 }
@@ -235,7 +219,8 @@ fn damage_neither_panics_nor_takes_memory() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut damaged = whole.clone();
                 damaged[at] ^= flip;
-                _ = read(damaged);
+                let told = read(damaged).err().map(|error| error.to_string()).unwrap_or_default();
+                assert!(!told.contains("can't be told"), "a decoder panicked over byte {at} ^ {flip}");
             }
             _ = read(whole[..at].to_vec());
         }
@@ -251,7 +236,7 @@ fn a_file_that_unpacks_to_too_much_is_refused() {
         check_wrong(bomb, "unpacks to more than 1048576 bytes");
     }
     // A length that nothing can have, where the first one stands in an LZ4 file.
-    let mut absurd = file(good(), Some(CompressionType::LZ4_FRAME));
+    let mut absurd = file(vec![("unique_id", zeros.slice(0, 1000))], Some(CompressionType::LZ4_FRAME));
     let from = absurd.windows(4).position(|bytes| bytes == [0x04, 0x22, 0x4d, 0x18]).unwrap() - 8;
     absurd[from..from + 8].copy_from_slice(&(1_i64 << 50).to_le_bytes());
     check_wrong(absurd, "unpacks to more than");
