@@ -108,13 +108,16 @@ class TimesFm:
     """TimesFM 2.5, by `timesfm`: the levels from 0.1 to 0.9, and those between by straight lines."""
 
     LEVELS = np.arange(1, 10) / 10
+    CONTEXT = 1024
+    # Of context and horizon together; up to the second the model's own head says how uncertain it is.
+    LONGEST, LONGEST_SPREAD = 16_384, 1024
 
     def __init__(self, path: str) -> None:
         import timesfm
 
         self.name = f"timesfm:{path}"
         self._timesfm = timesfm
-        self._model = timesfm.TimesFM_2p5_200M_torch.from_pretrained(path)
+        self._model = timesfm.TimesFM_2p5_200M_torch.from_pretrained(path, torch_compile=False)
         self._horizon = 0
 
     def forecast(
@@ -123,23 +126,25 @@ class TimesFm:
         outside = [level for level in levels if not 0.1 <= level <= 0.9]
         if outside:
             raise BadRequest(f"TimesFM has quantiles from 0.1 to 0.9, not {outside[0]}")
-        self._compile(max(len(history) for history in histories), horizon)
+        self._compile(horizon)
         _, found = self._model.forecast(horizon=horizon, inputs=[fill(history) for history in histories])
         # Along the last axis stand the mean and the nine quantiles.
         known = np.sort(np.asarray(found, dtype=np.float64)[:, :, 1:10], axis=2)
-        each = [np.apply_along_axis(lambda row, level=level: np.interp(level, self.LEVELS, row), 2, known) for level in levels]
-        return np.stack(each, axis=1)
+        between = np.apply_along_axis(lambda row: np.interp(levels, self.LEVELS, row), 2, known)
+        return between.transpose(0, 2, 1)
 
-    def _compile(self, context: int, horizon: int) -> None:
+    def _compile(self, horizon: int) -> None:
         if horizon <= self._horizon:
             return
-        self._horizon = max(horizon, 128)
+        if horizon > self.LONGEST - self.CONTEXT - 128:
+            raise BadRequest(f"TimesFM forecasts at most {self.LONGEST - self.CONTEXT - 128} points")
+        self._horizon = -(-horizon // 128) * 128
         self._model.compile(
             self._timesfm.ForecastConfig(
-                max_context=1024,
+                max_context=self.CONTEXT,
                 max_horizon=self._horizon,
                 normalize_inputs=True,
-                use_continuous_quantile_head=True,
+                use_continuous_quantile_head=self._horizon <= self.LONGEST_SPREAD,
                 fix_quantile_crossing=True,
             )
         )

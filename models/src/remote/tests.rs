@@ -29,6 +29,10 @@ fn remote(url: &str, format: Format, parameters: &str) -> Remote {
 }
 
 fn ask(model: &Remote, contexts: &[&[f64]]) -> Result<Forecast, ForecastError> {
+    ask_any(model, contexts)
+}
+
+fn ask_any(model: &dyn Forecaster, contexts: &[&[f64]]) -> Result<Forecast, ForecastError> {
     let levels = Levels::new(vec![0.1, 0.5, 0.9]).unwrap();
     model.forecast(&Request::new(contexts, END_MS, Duration::from_millis(MINUTE_MS as u64), 2, &levels))
 }
@@ -65,6 +69,19 @@ fn json_is_asked_for_each_series() {
         r#"{"prediction_length":2,"quantiles":[0.1,0.5,0.9],"parameters":{"top_k":3},"context":[1.0,null,2.0]}"#;
     assert_eq!(asked[0].text(), expected);
     assert!(model.waits() && model.prepare().is_ok());
+}
+
+#[test]
+fn the_registry_builds_it_by_its_endpoint() {
+    let build = |url: &str| {
+        let endpoint = Some(Endpoint { url: url.to_owned(), format: Format::Json });
+        let spec = ModelSpec { id: "no_such_model_here".to_owned(), endpoint, ..ModelSpec::default() };
+        crate::build(&spec, &crate::Resources::default())
+    };
+    let server = Server::saying(200, "", GOOD);
+    let forecast = ask_any(&*build(&server.url).unwrap_or_else(|error| panic!("{error}")), &[&[1.0]]);
+    assert_eq!(forecast.unwrap().of(0), GOOD_ROWS);
+    assert!(build("nowhere").is_err_and(|error| error.to_string().contains("parameter endpoint")));
 }
 
 #[test]
