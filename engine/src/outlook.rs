@@ -1,6 +1,6 @@
 //! What one forecast says of the points to come, and which points it is asked about.
 
-use models::{ForecastError, Forecaster, Levels, Request};
+use models::{Covariate, ForecastError, Forecaster, Levels, Request};
 use rayon::prelude::*;
 use tsdb::{Frame, Labels, Step, Timestamp};
 
@@ -48,6 +48,15 @@ pub fn turns(pipeline: &Pipeline, after: Timestamp, until: Timestamp) -> impl It
     })
 }
 
+/// A further input of the model, as far as it is known for one forecast.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// Its values over the context.
+    pub past: Vec<f64>,
+    /// Its values over the horizon; none where they are not known.
+    pub future: Vec<f64>,
+}
+
 /// What one forecast says of the points after `origin`.
 #[derive(Debug, Clone)]
 pub struct Outlook {
@@ -60,7 +69,8 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    /// Asks the model what comes after `origin`, given the pipeline's context of each series.
+    /// Asks the model what comes after `origin`, given the pipeline's context of each series, and `known`, what there is
+    /// of each covariate.
     ///
     /// # Errors
     /// The model fails, or answers quantiles that cross.
@@ -69,19 +79,28 @@ impl Outlook {
         pipeline: &Pipeline,
         model: &dyn Forecaster,
         history: &History,
+        known: &[Known],
     ) -> Result<Self, ForecastError> {
-        let first = origin - pipeline.step.times(pipeline.context_points - 1);
+        let first = context_start(pipeline, origin);
         let rows = 0..history.series().len();
         let contexts: Vec<&[f64]> = rows.map(|row| history.range(row, first, origin)).collect();
         let filled = filled(&contexts, pipeline.missing);
         let contexts = filled.as_ref().map_or(contexts, |rows| rows.iter().map(Vec::as_slice).collect());
         let levels = levels(pipeline);
         let (step, horizon) = (pipeline.step.duration(), pipeline.horizon_points);
-        let forecast = model.forecast(&Request::new(&contexts, origin.millis(), step, horizon, &levels))?;
+        let covariates: Vec<Covariate> =
+            known.iter().map(|known| Covariate { past: &known.past, future: &known.future }).collect();
+        let request = Request::new(&contexts, origin.millis(), step, horizon, &levels);
+        let forecast = model.forecast(&Request { together: pipeline.together, covariates: &covariates, ..request })?;
         let band = Band::around(&forecast, &pipeline.anomaly)
             .map_err(|error| ForecastError::new(&pipeline.model.id, error))?;
         Ok(Self { origin, forecast, band })
     }
+}
+
+/// The first point of the context of a forecast made at `origin`.
+pub fn context_start(pipeline: &Pipeline, origin: Timestamp) -> Timestamp {
+    origin - pipeline.step.times(pipeline.context_points - 1)
 }
 
 /// The quantile levels that the pipeline's band and its written forecast need.

@@ -10,9 +10,9 @@ use tsdb::{
 };
 
 use crate::context::History;
-use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
+use crate::outlook::{Known, Outlook, Sheet, Turn, context_start, newest, turns};
 use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Covariate, Pipeline};
 
 /// How far back the newest score is looked for at first.
 const FIRST_LOOK: Duration = Duration::from_secs(60 * 60);
@@ -70,7 +70,7 @@ pub struct Report {
     pub written: u64,
     /// Samples that the store refused.
     pub rejected: Vec<Rejected>,
-    /// What the store said beside its answers.
+    /// What the store said beside its answers, and which series could not be forecast.
     pub warnings: Vec<String>,
 }
 
@@ -167,7 +167,7 @@ impl Watch {
         let mut report = Report::default();
         self.catch_up(origin, origin, &mut report).await?;
         self.forget_ended(origin);
-        let outlook = self.outlook(origin).await?;
+        let outlook = self.outlook(origin, &mut report).await?;
         report.series = self.history.series().len();
         let output = &self.pipeline.output;
         if self.pipeline.mode.forecasts() && output.write_forecast {
@@ -202,7 +202,7 @@ impl Watch {
     }
 
     async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
-        let outlook = self.outlook(turn.origin).await?;
+        let outlook = self.outlook(turn.origin, report).await?;
         let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
         sheet.judge(turn, &outlook, &self.history, &self.pipeline);
         let mut frames = self.names.scores(sheet.finish())?;
@@ -302,19 +302,53 @@ impl Watch {
     }
 
     /// The outlook of `origin`: the one that is kept, or a new one, made on the threads for computing.
-    async fn outlook(&mut self, origin: Timestamp) -> Result<Arc<Outlook>, ForecastError> {
+    async fn outlook(&mut self, origin: Timestamp, report: &mut Report) -> Result<Arc<Outlook>, PassError> {
         if let Some(known) = self.outlooks.iter().find(|outlook| outlook.origin == origin) {
             return Ok(known.clone());
         }
         let (pipeline, history, model) = (self.pipeline.clone(), self.history.clone(), self.ports.model.clone());
-        let made = compute(move || Outlook::at(origin, &pipeline, &*model, &history)).await;
-        let made = made.unwrap_or_else(|| {
-            Err(ForecastError { model: self.pipeline.model.id.clone(), message: "the model panicked".into() })
-        })?;
+        let known = self.known(origin).await?;
+        let waits = model.waits();
+        let made = compute(waits, move || Outlook::at(origin, &pipeline, &*model, &history, &known)).await;
+        let made = made.unwrap_or_else(|| Err(ForecastError::new(&self.pipeline.model.id, "the model panicked")))?;
         let made = Arc::new(made);
+        report.warnings.extend(self.failures(&made));
         self.outlooks.push_back(made.clone());
         self.forget_outlooks();
         Ok(made)
+    }
+
+    /// What is known of every covariate for a forecast made at `origin`.
+    async fn known(&self, origin: Timestamp) -> Result<Vec<Known>, ReadError> {
+        let mut known = vec![];
+        for covariate in &self.pipeline.covariates {
+            known.push(self.known_of(covariate, origin).await?);
+        }
+        Ok(known)
+    }
+
+    async fn known_of(&self, covariate: &Covariate, origin: Timestamp) -> Result<Known, ReadError> {
+        let (step, points, horizon) = (self.pipeline.step, self.pipeline.context_points, self.pipeline.horizon_points);
+        let ahead = if covariate.future { horizon } else { 0 };
+        let (first, last) = (context_start(&self.pipeline, origin), origin + step.times(ahead));
+        let mut past = vec![f64::NAN; points + ahead];
+        if let Some(query) = RangeQuery::new(&covariate.query, first, last, step) {
+            let answer = self.ports.source.read(&query, &Limits { series: 1, ..Limits::default() }).await?;
+            if let Some((_, values)) = answer.frame.rows().next() {
+                let count = values.len().min(past.len());
+                past[..count].copy_from_slice(&values[..count]);
+            }
+        }
+        let future = past.split_off(points);
+        Ok(Known { past, future })
+    }
+
+    /// Which series of a forecast failed, in a sentence.
+    fn failures(&self, outlook: &Outlook) -> Option<String> {
+        let failures = outlook.forecast.failures();
+        let first = failures.first()?;
+        let (series, all) = (&self.history.series()[first.series], outlook.forecast.series());
+        Some(format!("{} of {all} series could not be forecast; {series}: {}", failures.len(), first.message))
     }
 
     /// Keeps the outlooks that points still to be judged will need: that of the turn after `judged_until`, and later
@@ -340,8 +374,11 @@ impl Report {
     }
 }
 
-/// Runs `work` on the threads for computing; `None` if it panicked.
-async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Runs `work` on the threads for computing, or on one of its own where it only waits; `None` if it panicked.
+async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if waits {
+        return tokio::task::spawn_blocking(work).await.ok();
+    }
     let (done, result) = tokio::sync::oneshot::channel();
     rayon::spawn(move || {
         // A panic in a model must not take the process with it.
@@ -353,6 +390,8 @@ async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::pipeline::Mode;
     use tsdb::Labels;
@@ -519,5 +558,51 @@ mod tests {
         run(&mut watch, 51..=89).await.unwrap();
         let error = run(&mut watch, 90..=91).await.unwrap_err().to_string();
         assert!(error.contains("more than 3 series"), "{error}");
+    }
+
+    /// Fails for the second series, and writes down what it was asked beside the contexts.
+    #[derive(Default)]
+    struct Choosy(Mutex<Vec<(bool, Vec<Known>)>>);
+
+    impl Forecaster for Choosy {
+        fn forecast(&self, request: &models::Request<'_>) -> Result<models::Forecast, ForecastError> {
+            let owned = |known: &models::Covariate<'_>| Known { past: known.past.into(), future: known.future.into() };
+            let asked = (request.together, request.covariates.iter().map(owned).collect());
+            self.0.lock().unwrap().push(asked);
+            let mut forecast = LastValue.forecast(request)?;
+            forecast.fail(1, "it is not to my taste");
+            Ok(forecast)
+        }
+
+        fn waits(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn the_model_sees_covariates_as_far_as_they_are_known() {
+        let (memory, model) = (Arc::new(Memory::of(wave(2, 200))), Arc::new(Choosy::default()));
+        let mut watch = watch(&memory);
+        watch.ports.model = model.clone();
+        let covariate = |future| Covariate { name: "x".into(), query: "x".into(), future };
+        let pipeline = Arc::make_mut(&mut watch.pipeline);
+        (pipeline.covariates, pipeline.together) = (vec![covariate(false), covariate(true)], true);
+        watch.forecast(at(100)).await.unwrap();
+        let wave = wave(1, 200);
+        let (past, future) = (wave.row(0)[81..=100].to_vec(), wave.row(0)[101..=115].to_vec());
+        let expected = vec![Known { past: past.clone(), future: vec![] }, Known { past, future }];
+        assert_eq!(*model.0.lock().unwrap(), [(true, expected)]);
+    }
+
+    #[tokio::test]
+    async fn a_series_that_fails_is_told_and_the_others_are_scored() {
+        let memory = Arc::new(Memory::of(wave(3, 200)));
+        let mut watch = watch(&memory);
+        watch.ports.model = Arc::new(Choosy::default());
+        watch.begin_after(at(100));
+        let report = watch.judge(at(101)).await.unwrap();
+        assert_eq!(report.scored, 2);
+        let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+        assert!(warning.starts_with("1 of 3 series could not be forecast; up{row=\"1\"}: it is not"), "{warning}");
     }
 }

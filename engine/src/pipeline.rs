@@ -15,6 +15,7 @@ pub mod duration;
 mod error;
 mod kinds;
 mod later;
+mod model;
 mod raw;
 mod read;
 mod schema;
@@ -58,6 +59,10 @@ pub struct Pipeline {
     pub max_series: usize,
     /// The model and its parameters.
     pub model: ModelSpec,
+    /// Whether all series of the query are one joint input of the model.
+    pub together: bool,
+    /// What the model sees beside the series.
+    pub covariates: Vec<Covariate>,
     /// How points are scored.
     pub anomaly: Anomaly,
     /// What is written, and under which names.
@@ -203,6 +208,17 @@ impl Mode {
     pub fn forecasts(self) -> bool {
         self != Self::AnomalyOnly
     }
+}
+
+/// An input of the model beside the series that are forecast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covariate {
+    /// For people.
+    pub name: String,
+    /// PromQL or MetricsQL; answers one series.
+    pub query: String,
+    /// Whether it also answers for the time of the forecast.
+    pub future: bool,
 }
 
 /// What a gap is before the model sees it. A gap is never scored.

@@ -15,7 +15,7 @@ const BATCH: usize = 16;
 /// Scores the points of `history` after `after`, up to `until`, each by the forecast that would have judged it.
 ///
 /// # Errors
-/// The model fails.
+/// The model fails, or the pipeline has covariates, of which there is no history here.
 pub fn replay(
     pipeline: &Pipeline,
     model: &dyn Forecaster,
@@ -23,13 +23,16 @@ pub fn replay(
     after: Timestamp,
     until: Timestamp,
 ) -> Result<Scored, ForecastError> {
+    if !pipeline.covariates.is_empty() {
+        return Err(ForecastError::new(&pipeline.model.id, "history can't be replayed with covariates"));
+    }
     let turns: Vec<Turn> = turns(pipeline, after, until).collect();
     let first = turns.first().map_or(until, |turn| turn.first);
     let last = turns.last().map_or(until - pipeline.step, |turn| turn.last);
     let mut sheet = Sheet::new(history, first, last);
     for batch in turns.chunks(BATCH) {
         let outlooks: Vec<Result<Outlook, _>> =
-            batch.par_iter().map(|turn| Outlook::at(turn.origin, pipeline, model, history)).collect();
+            batch.par_iter().map(|turn| Outlook::at(turn.origin, pipeline, model, history, &[])).collect();
         for (turn, outlook) in batch.iter().zip(outlooks) {
             sheet.judge(*turn, &outlook?, history, pipeline);
         }

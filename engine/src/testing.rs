@@ -37,6 +37,8 @@ pub(crate) fn pipeline() -> Pipeline {
         missing: Missing::Nan,
         max_series: 100,
         model: ModelSpec::local("last", serde_json::Map::new()),
+        together: false,
+        covariates: vec![],
         anomaly: Anomaly {
             technique: Technique::ConfidenceInterval { confidence_level: 0.9 },
             detection_direction: Direction::Both,

@@ -99,8 +99,7 @@ impl Forecast {
     /// # Panics
     /// Where there is no such series.
     pub fn fail(&mut self, series: usize, message: impl Into<String>) {
-        let size = self.levels.len() * self.horizon;
-        self.values[series * size..(series + 1) * size].fill(f64::NAN);
+        self.of_mut(series).fill(f64::NAN);
         self.failures.push(Failure { series, message: message.into() });
     }
 
@@ -111,6 +110,12 @@ impl Forecast {
     pub fn of(&self, series: usize) -> &[f64] {
         let size = self.levels.len() * self.horizon;
         &self.values[series * size..(series + 1) * size]
+    }
+
+    /// The same, to fill in.
+    pub(crate) fn of_mut(&mut self, series: usize) -> &mut [f64] {
+        let size = self.levels.len() * self.horizon;
+        &mut self.values[series * size..(series + 1) * size]
     }
 
     /// One series and level: a value a step ahead.

@@ -4,6 +4,7 @@
 //! Only this crate knows tensors and algorithms.
 
 mod buckets;
+mod cascade;
 pub mod entry;
 mod ets;
 pub mod forecast;

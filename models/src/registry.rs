@@ -3,10 +3,14 @@
 use crate::entry::{BuildError, Built, Entry, join};
 use crate::resources::Resources;
 use crate::spec::ModelSpec;
-use crate::{ets, holt_winters, mad, mstl, quantile, remote, rolling_quantile, seasonal_naive, seasonal_std, zscore};
+use crate::{
+    cascade, ets, holt_winters, mad, mstl, onnx, quantile, remote, rolling_quantile, seasonal_naive, seasonal_std,
+    zscore,
+};
 
 /// All models, the ones to try first at the top.
 pub const MODELS: &[Entry] = &[
+    onnx::entry::NANO,
     mstl::ENTRY,
     holt_winters::ENTRY,
     seasonal_naive::ENTRY,
@@ -16,6 +20,7 @@ pub const MODELS: &[Entry] = &[
     zscore::ENTRY,
     rolling_quantile::ENTRY,
     ets::ENTRY,
+    cascade::ENTRY,
 ];
 
 /// The id of the model that is used where none is named.
@@ -38,9 +43,9 @@ pub fn build(spec: &ModelSpec, resources: &Resources) -> Built {
     (entry.build)(spec, resources)
 }
 
-/// The model `id`, which may be an alias.
+/// The model `id`, which may be an alias, or the hub id of a model in the models folder.
 pub fn entry(id: &str) -> Option<&'static Entry> {
-    MODELS.iter().find(|entry| entry.id == id || entry.aliases.contains(&id))
+    MODELS.iter().find(|entry| entry.id == id || entry.aliases.contains(&id)).or_else(|| onnx::entry::entry(id))
 }
 
 fn nearest(id: &str) -> Option<String> {

@@ -123,6 +123,11 @@ impl Assembly {
         Ok(Store { source: store.clone(), sink: store.clone(), written: store })
     }
 
+    /// What all models share.
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
     /// Where the datasource `name` is written, not measured: for what no pipeline writes.
     pub fn sink(&self, name: &str) -> Option<Arc<dyn Write>> {
         self.stores.get(name).map(|store| store.sink.clone())

@@ -19,6 +19,7 @@ use data::Scenario;
 use engine::pipeline::PipelineErrors;
 use engine::{PassError, Pipeline, Ports, Report, Watch};
 use futures_util::future::try_join_all;
+use models::onnx::Settings;
 use tsdb::{ReadError, Step, Timestamp, Write, WriteError};
 
 use crate::assembly::{Assembly, AssemblyError};
@@ -116,6 +117,8 @@ pub struct Demo {
     /// The first point that is not written yet.
     next: usize,
     figures: Figures,
+    /// Why another model is used than the pipelines name.
+    instead: Option<String>,
 }
 
 /// A pipeline at work, and when its last forecast was due.
@@ -132,7 +135,9 @@ impl Demo {
     /// The store can't be opened or written, or a pass fails.
     pub async fn start(plan: Plan, folder: &Path, metrics: Arc<Metrics>) -> Result<Self, DemoError> {
         let assembly = Assembly::new(&configuration(folder))?;
-        let pipelines = pipelines::shipped()?;
+        let (pipelines, resources) = (pipelines::shipped()?, assembly.resources().clone());
+        let fitting = tokio::task::spawn_blocking(move || pipelines::fit(pipelines, &resources));
+        let (pipelines, instead) = fitting.await.expect("making a model ready doesn't panic");
         let watched = pipelines.into_iter().map(|pipeline| {
             let ports = assembly.ports(&pipeline, &metrics)?;
             let watch = Watch::new(pipeline, ports.clone());
@@ -141,7 +146,7 @@ impl Demo {
         let watched = watched.collect::<Result<Vec<_>, AssemblyError>>()?;
         let sink = assembly.sink("default").expect("the configuration has it");
         let (scenario, figures) = (plan.scenario(), Figures::default());
-        let mut demo = Self { plan, scenario, assembly, sink, metrics, watched, next: 0, figures };
+        let mut demo = Self { plan, scenario, assembly, sink, metrics, watched, next: 0, figures, instead };
         demo.write(plan.watched().start).await?;
         let newest = demo.now();
         demo.watched.iter_mut().for_each(|one| one.watch.begin_after(newest));
@@ -162,6 +167,11 @@ impl Demo {
     /// What has been done so far.
     pub fn figures(&self) -> Figures {
         self.figures
+    }
+
+    /// Why another model is used than the pipelines name, if one is.
+    pub fn instead(&self) -> Option<&str> {
+        self.instead.as_deref()
     }
 
     /// The pipelines.
@@ -262,5 +272,6 @@ fn configuration(folder: &Path) -> Config {
         pipelines: folder.to_owned(),
         datasources: BTreeMap::from([("default".to_string(), store)]),
         catch_up: DAY,
+        onnx: Settings::default(),
     }
 }

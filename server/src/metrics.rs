@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use engine::Report;
-use models::{Forecast, ForecastError, Forecaster, Request};
+use models::{Forecast, ForecastError, Forecaster, Request, Usage};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -91,6 +91,9 @@ pub struct Metrics {
     forecast_duration: Histograms<ModelLabels>,
     forecast_series: Family<ModelLabels, Counter>,
     forecast_errors: Family<ModelLabels, Counter>,
+    model_load: Family<ModelLabels, FloatGauge>,
+    cascade_series: Family<ModelLabels, Counter>,
+    cascade_seconds: Family<ModelLabels, Counter<f64, AtomicU64>>,
     write_duration: Histograms<StoreLabels>,
     write_samples: Family<StoreLabels, Counter>,
     write_retries: Family<StoreLabels, Counter>,
@@ -131,6 +134,9 @@ impl Metrics {
             forecast_duration: histograms(),
             forecast_series: Family::default(),
             forecast_errors: Family::default(),
+            model_load: Family::default(),
+            cascade_series: Family::default(),
+            cascade_seconds: Family::default(),
             write_duration: histograms(),
             write_samples: Family::default(),
             write_retries: Family::default(),
@@ -164,7 +170,10 @@ impl Metrics {
             read_errors: "read_errors", "Reads that failed, by kind";
             forecast_duration: "forecast_duration_seconds", "Time that forecasts took, a batch each";
             forecast_series: "forecast_series", "Series forecast";
-            forecast_errors: "forecast_errors", "Forecasts that failed, a batch each";
+            forecast_errors: "forecast_errors", "Batches of forecasts that failed, and series that failed in the others";
+            model_load: "model_load_seconds", "Time that making the model ready took";
+            cascade_series: "cascade_series", "Series that each model of a cascade has forecast";
+            cascade_seconds: "cascade_seconds", "Time that each model of a cascade has taken";
             write_duration: "write_duration_seconds", "Time that writes took, retries included";
             write_samples: "write_samples", "Samples that the store took";
             write_retries: "write_retries", "Write requests that were repeated";
@@ -344,14 +353,55 @@ pub struct MeteredModel {
 impl Forecaster for MeteredModel {
     fn forecast(&self, request: &Request<'_>) -> Result<Forecast, ForecastError> {
         let (metrics, start) = (&self.metrics, Instant::now());
-        let labels = ModelLabels { pipeline: self.pipeline.clone(), model: self.model.clone() };
+        let labels = self.labels(&self.model);
         let forecast = self.inner.forecast(request);
         metrics.forecast_duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
         match &forecast {
-            Ok(forecast) => drop(metrics.forecast_series.get_or_create(&labels).inc_by(forecast.series() as u64)),
+            Ok(forecast) => {
+                let failed = forecast.failures().len() as u64;
+                metrics.forecast_series.get_or_create(&labels).inc_by(forecast.series() as u64 - failed);
+                metrics.forecast_errors.get_or_create(&labels).inc_by(failed);
+            }
             Err(_) => drop(metrics.forecast_errors.get_or_create(&labels).inc()),
         }
+        self.used();
         forecast
+    }
+
+    fn prepare(&self) -> Result<(), ForecastError> {
+        let start = Instant::now();
+        let outcome = self.inner.prepare();
+        self.metrics.model_load.get_or_create(&self.labels(&self.model)).set(start.elapsed().as_secs_f64());
+        outcome
+    }
+
+    fn takes_joint(&self) -> bool {
+        self.inner.takes_joint()
+    }
+
+    fn waits(&self) -> bool {
+        self.inner.waits()
+    }
+
+    fn usage(&self) -> Vec<Usage> {
+        self.inner.usage()
+    }
+}
+
+impl MeteredModel {
+    fn labels(&self, model: &str) -> ModelLabels {
+        ModelLabels { pipeline: self.pipeline.clone(), model: model.to_owned() }
+    }
+
+    /// What the models behind this one have done so far.
+    fn used(&self) {
+        for Usage { model, series, seconds } in self.inner.usage() {
+            let labels = self.labels(&model);
+            let counter = self.metrics.cascade_series.get_or_create(&labels);
+            counter.inc_by(series.saturating_sub(counter.get()));
+            let counter = self.metrics.cascade_seconds.get_or_create(&labels);
+            counter.inc_by((seconds - counter.get()).max(0.0));
+        }
     }
 }
 

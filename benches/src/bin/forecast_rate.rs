@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Timestamp::from_seconds(1_700_002_800);
     let history = History::of(frame(&pods(series), start, WEEK));
     let cost = Cost::begin();
-    Outlook::at(start + STEP.times(WEEK - 1), &pipeline, &*model, &history)?;
+    Outlook::at(start + STEP.times(WEEK - 1), &pipeline, &*model, &history, &[])?;
     let (_, cpu) = cost.seconds();
     let rate = series as f64 / cpu;
     writeln!(std::io::stdout(), r#"{{"series": {series}, "cpu_seconds": {cpu:.3}, "series_a_second": {rate:.1}}}"#)?;

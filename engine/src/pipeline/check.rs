@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use models::{BuildError, ModelSpec, Resources, registry};
 use tsdb::Step;
 
 use super::document::quoted;
 use super::duration::Show;
 use super::kinds::{Length, Pair, Range, ScheduleText, Templates};
-use super::raw::{MissingWord, RawAnomaly, RawMissing, RawModel, RawPipeline, RawTechnique};
+use super::raw::{MissingWord, RawAnomaly, RawMissing, RawPipeline, RawTechnique};
 use super::read::{At, Field, Reader, nearest};
 use super::{Anomaly, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique};
 use crate::schedule::Schedule;
@@ -34,7 +33,7 @@ pub(super) fn check(raw: RawPipeline, reader: &mut Reader) -> Option<Pipeline> {
     let training = || raw.training.as_ref()?.value.schedule.clone();
     zone.as_ref().and_then(|zone| schedule(&raw.training_schedule.clone().or_else(training), zone, reader));
     let max_series = max_series(&raw.max_series, reader);
-    let model = model(&raw, reader);
+    let inputs = super::model::inputs(&raw, reader);
     let anomaly = anomaly(&raw, reader);
     let output = output(&raw, reader);
     let (enabled, mode) = switched_on?;
@@ -43,6 +42,7 @@ pub(super) fn check(raw: RawPipeline, reader: &mut Reader) -> Option<Pipeline> {
     if mode.scores() {
         reach(&raw.forecast_schedule, &forecast_schedule, step.times(horizon_points), reader)?;
     }
+    let super::model::Inputs { model, together, covariates } = inputs?;
     Some(Pipeline {
         name: name?,
         description: raw.description?.value,
@@ -60,7 +60,9 @@ pub(super) fn check(raw: RawPipeline, reader: &mut Reader) -> Option<Pipeline> {
         data_delay: raw.data_delay?.value.0,
         missing: missing(&raw.missing?, reader)?,
         max_series: max_series?,
-        model: model?,
+        model,
+        together,
+        covariates,
         anomaly: anomaly?,
         output: output?,
     })
@@ -127,7 +129,7 @@ fn name(field: &Field<String>, what: &str, reader: &mut Reader) -> Option<String
     reader.refuse_at(at, format!("found {found}; {what} begins with a letter or _, goes on with letters, digits, _ and -, and has at most 63 characters"))
 }
 
-fn query(field: &Field<String>, reader: &mut Reader) -> Option<String> {
+pub(super) fn query(field: &Field<String>, reader: &mut Reader) -> Option<String> {
     let at = field.as_ref()?;
     if at.value.trim().is_empty() {
         return reader
@@ -137,7 +139,7 @@ fn query(field: &Field<String>, reader: &mut Reader) -> Option<String> {
 }
 
 /// `None` is a wrong one, `Some(None)` one that isn't there.
-fn url(field: &Field<String>, reader: &mut Reader) -> Option<Option<String>> {
+pub(super) fn url(field: &Field<String>, reader: &mut Reader) -> Option<Option<String>> {
     let Some(at) = field else { return Some(None) };
     let host = at.value.strip_prefix("http://").or_else(|| at.value.strip_prefix("https://"));
     match host {
@@ -239,22 +241,6 @@ fn max_series(field: &Field<usize>, reader: &mut Reader) -> Option<usize> {
         return reader.refuse_at(at, "found the number 0; expected 1 or more");
     }
     Some(at.value)
-}
-
-fn model(raw: &RawPipeline, reader: &mut Reader) -> Option<ModelSpec> {
-    let at = raw.model.as_ref()?;
-    let RawModel { id, parameters, .. } = &at.value;
-    let parameters = parameters.as_ref()?;
-    let name = id.as_ref().map_or(registry::DEFAULT, |at| &at.value);
-    // The registry repeats what it was given, however long that is.
-    let cut = |error: &BuildError| error.to_string().chars().take(400).collect::<String>();
-    let spec = ModelSpec::local(name, parameters.value.clone());
-    match registry::build(&spec, &Resources::default()) {
-        Ok(_) => Some(spec),
-        Err(error @ BuildError::Parameter { .. }) => reader.refuse_at(parameters, cut(&error)),
-        // The model that none names is always there, so an id was written.
-        Err(error) => reader.refuse_at(id.as_ref()?, cut(&error)),
-    }
 }
 
 /// A number within bounds; the message says what is `expected`.

@@ -1,34 +1,20 @@
 //! Fields whose behaviour comes later: they are read, so that a mistake in them is found, and refused when they
 //! ask for something. Nothing that a person writes is ignored.
 
-use super::raw::{Calibration, ModelType, RawAnomaly, RawModel, RawPipeline, RawTechnique, SeriesType};
+use super::raw::{Calibration, RawAnomaly, RawPipeline, RawTechnique};
 use super::read::{At, Field, Reader};
 
 /// Reports every field of `raw` that asks for what isn't there yet.
 pub(super) fn refuse(raw: &RawPipeline, reader: &mut Reader) {
-    let multivariate = asked(&raw.series_type, |kind| *kind == SeriesType::Multivariate);
-    not_yet(multivariate, "`multivariate` is", "leave it out or write univariate", reader);
-    let covariate = asked(&raw.series_type, |kind| *kind == SeriesType::Covariate);
-    not_yet(covariate, "`covariate` is", "leave it out or write univariate", reader);
-    not_yet(asked(&raw.covariates, |list| !list.is_empty()), "covariates are", "leave them out", reader);
     not_yet(asked(&raw.calendars, |list| !list.is_empty()), "calendars are", "leave them out", reader);
     not_yet(asked(&raw.backfill, |_| true), "a backfill is", "leave it out", reader);
     // The two forms of training: as a block, whose default is true, and flat.
     let block = raw.training.as_ref().and_then(|training| asked(&training.value.enabled, |enabled| *enabled));
     let training = block.or_else(|| asked(&raw.training_enabled, |enabled| *enabled));
     not_yet(training, "training is", "set it to false; local models learn from their context alone", reader);
-    if let Some(model) = &raw.model {
-        refuse_model(&model.value, reader);
-    }
     if let Some(anomaly) = &raw.anomaly {
         refuse_anomaly(&anomaly.value, reader);
     }
-}
-
-fn refuse_model(raw: &RawModel, reader: &mut Reader) {
-    let remote = asked(&raw.kind, |kind| *kind == ModelType::Remote);
-    not_yet(remote, "`remote` is", "leave it out or write local", reader);
-    not_yet(asked(&raw.endpoint, |_| true), "the endpoint of a remote model is", "leave it out", reader);
 }
 
 fn refuse_anomaly(raw: &RawAnomaly, reader: &mut Reader) {

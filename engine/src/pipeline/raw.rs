@@ -49,9 +49,9 @@ document! {
     "missing" missing: RawMissing = "nan";
     /// With more series than this the pass fails and writes nothing.
     "max_series" max_series: usize = 10000;
-    /// Whether series are forecast one by one or together. Only `univariate` is supported yet.
+    /// Whether series are forecast one by one, together, or with further inputs.
     "series_type" series_type: SeriesType = "univariate";
-    /// Further inputs of the model. Not supported yet.
+    /// Further inputs of the model; `series_type` must be `covariate` or `multivariate`.
     "covariates" covariates: Vec<RawCovariate> = [];
     /// The model and its parameters.
     "model" model: RawModel = {};
@@ -84,16 +84,16 @@ document! {
 }
 
 document! {
-    /// An input of the model besides the series itself. Not supported yet.
+    /// An input of the model besides the series itself.
     #[schemars(rename = "Covariate")]
     struct RawCovariate;
 
     /// The input's name.
-    "name" _name: String, required;
-    /// PromQL or MetricsQL.
-    "query" _query: String, required;
+    "name" name: String, required;
+    /// PromQL or MetricsQL; must answer one series.
+    "query" query: String, required;
     /// Whether the query also answers for the horizon.
-    "future" _future: bool = false;
+    "future" future: bool = false;
 }
 
 document! {
@@ -103,12 +103,12 @@ document! {
 
     /// The model's id; `openanomaly models list` shows them.
     "id" id: String;
-    /// Where the model runs. Only `local` is supported yet.
+    /// Where the model runs.
     "type" kind: ModelType = "local";
-    /// The URL of a remote model. Not supported yet.
+    /// The URL of a remote model.
     "endpoint" endpoint: String;
     /// How requests to a remote model are encoded; without meaning for a local one.
-    "serialization_format" _serialization_format: SerializationFormat = "json";
+    "serialization_format" serialization_format: SerializationFormat = "json";
     /// The model's own parameters.
     "parameters" parameters: Map<String, Json> = {};
 }
@@ -201,9 +201,9 @@ words! {
     pub(super) enum SeriesType;
     /// Each on its own.
     "univariate" Univariate;
-    /// All are one input. Not supported yet.
+    /// All are one joint input.
     "multivariate" Multivariate;
-    /// With further inputs. Not supported yet.
+    /// Each with the `covariates` as further inputs.
     "covariate" Covariate;
 }
 
@@ -212,7 +212,7 @@ words! {
     pub(super) enum ModelType;
     /// In this program.
     "local" Local;
-    /// Behind a URL. Not supported yet.
+    /// Behind a URL, the `endpoint`.
     "remote" Remote;
 }
 

@@ -177,6 +177,9 @@ async fn show(
         }
     }
     show::summary(outcome, took, paint, &mut terminal.out)?;
+    if let Some(reason) = demo.instead() {
+        writeln!(terminal.out, "{}", paint.ink(Ink::Faint, reason))?;
+    }
     show::next(args.serve, paint, &mut terminal.out)?;
     Ok(terminal.out.flush()?)
 }

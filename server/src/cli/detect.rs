@@ -13,7 +13,7 @@ use engine::{Schedule, Scored};
 use models::ForecastError;
 use tsdb::{Frame, Step, Timestamp};
 
-use super::model::ModelArgs;
+use super::model::{Chosen, ModelArgs};
 use super::output::{Form, OutputArgs};
 use super::source::{SourceArgs, Span, parse_span};
 use super::terminal::Shown;
@@ -100,7 +100,7 @@ fn confidence(text: &str) -> Result<f64, String> {
 /// The source can't be read, the model fails, or the result can't be written.
 pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
     let form = args.output.form(terminal)?;
-    let model = args.model.build()?;
+    let Chosen { id, forecaster: model } = args.model.choose()?;
     let server_context = args.judge.context.unwrap_or(Span::Duration(7 * DAY));
     let frame = args.source.read(server_context, terminal)?;
     let plan = Plan::new(args, &frame)?;
@@ -115,7 +115,7 @@ pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, Cl
     }
     let report = Report {
         source: args.source.title(),
-        settings: plan.settings(args),
+        settings: plan.settings(&id, args),
         incidents: incidents::incidents(&scored.score, PAUSE),
         scored: with_gaps_filled(scored, &frame),
         took,
@@ -189,10 +189,10 @@ impl Plan {
     }
 
     /// What a reader needs to do the same again.
-    fn settings(&self, args: &DetectArgs) -> Vec<(String, String)> {
+    fn settings(&self, model: &str, args: &DetectArgs) -> Vec<(String, String)> {
         let step = self.pipeline.step;
         let show = |points: usize| format!("{} ({})", count(points, "point", "points"), Show(step.times(points)));
-        let mut settings = vec![("model", args.model.model.clone())];
+        let mut settings = vec![("model", model.to_owned())];
         settings.extend(args.model.param.iter().map(|text| ("parameter", text.clone())));
         settings.extend(args.source.query.iter().map(|query| ("query", query.clone())));
         settings.extend([

@@ -6,14 +6,23 @@ use models::{Forecaster, ModelSpec, Resources};
 use serde_json::{Map, Value};
 
 use super::CliError;
+use crate::preferred;
+
+/// The model that was chosen, ready to forecast.
+pub struct Chosen {
+    /// Its id.
+    pub id: String,
+    /// The model itself.
+    pub forecaster: Arc<dyn Forecaster>,
+}
 
 /// The model and its parameters.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The model; `openanomaly models list` shows them all.
-    #[arg(short, long, value_name = "ID", default_value = models::registry::DEFAULT)]
-    pub model: String,
+    /// The model; `openanomaly models list` shows them all [default: nano, or mstl where ONNX Runtime can't be had].
+    #[arg(short, long, value_name = "ID")]
+    pub model: Option<String>,
     /// A parameter of the model, such as season=1d; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
@@ -34,12 +43,20 @@ impl ModelArgs {
         self.param.iter().map(pair).collect()
     }
 
-    /// The model.
+    /// The model, ready to forecast. Where none was named and the first choice can't be had, it is the second, which
+    /// is said.
     ///
     /// # Errors
-    /// An unknown model, or parameters that it doesn't take.
-    pub fn build(&self) -> Result<Arc<dyn Forecaster>, CliError> {
-        let spec = ModelSpec::local(&self.model, self.parameters()?);
-        models::build(&spec, &Resources::default()).map_err(|error| CliError::Usage(error.to_string()))
+    /// An unknown model, parameters that it doesn't take, or one that was named and can't be had.
+    pub fn choose(&self) -> Result<Chosen, CliError> {
+        let resources = Resources::default();
+        if self.model.is_none() && self.param.is_empty() {
+            let (spec, forecaster) = preferred::choose(&resources, |reason| tracing::warn!("{reason}"));
+            return Ok(Chosen { id: spec.id, forecaster });
+        }
+        let spec = ModelSpec::local(self.model.as_deref().unwrap_or(preferred::FIRST), self.parameters()?);
+        let forecaster = models::build(&spec, &resources).map_err(|error| CliError::Usage(error.to_string()))?;
+        forecaster.prepare()?;
+        Ok(Chosen { id: spec.id, forecaster })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use models::{Levels, Request};
 
-use super::model::ModelArgs;
+use super::model::{Chosen, ModelArgs};
 use super::output::{Form, OutputArgs};
 use super::source::{SourceArgs, Span, between, parse_span};
 use super::{CliError, Terminal};
@@ -57,7 +57,7 @@ pub fn predict(args: &PredictArgs, terminal: &mut Terminal) -> Result<(), CliErr
     if matches!(form, Form::Html | Form::Parquet) {
         return Err(CliError::Usage("predict writes table, csv or json".into()));
     }
-    let model = args.model.build()?;
+    let Chosen { id, forecaster: model } = args.model.choose()?;
     let levels = levels(&args.ahead.quantile)?;
     let frame = args.source.read(Span::Points(0), terminal)?;
     let frame = between(&frame, args.source.start(frame.end()), args.source.to);
@@ -72,7 +72,7 @@ pub fn predict(args: &PredictArgs, terminal: &mut Terminal) -> Result<(), CliErr
     let (end, step) = (frame.end().millis(), frame.step().duration());
     let forecast = model.forecast(&Request::new(&contexts, end, step, horizon, &levels))?;
     let took = started.elapsed();
-    let prediction = Prediction { source: args.source.title(), model: args.model.model.clone(), took, frame, forecast };
+    let prediction = Prediction { source: args.source.title(), model: id, took, frame, forecast };
     write(&prediction, form, &args.output, terminal)
 }
 

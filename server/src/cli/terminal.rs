@@ -114,6 +114,10 @@ impl Forecaster for Shown {
         }
         forecast
     }
+
+    fn waits(&self) -> bool {
+        self.model.waits()
+    }
 }
 
 impl Drop for Shown {

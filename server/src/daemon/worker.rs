@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::schedule::spread;
 use engine::{PassError, Pipeline, Ports, Report, Schedule, Watch};
+use models::{ForecastError, Forecaster};
 use tokio::sync::watch;
 use tsdb::Timestamp;
 
@@ -91,6 +92,13 @@ async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
     Ok((ports.source.settles_after().await?, ports.written.settles_after().await?))
 }
 
+/// Makes the model ready, off the threads that serve others.
+async fn prepare(model: &Arc<dyn Forecaster>) -> Result<(), ForecastError> {
+    let model = model.clone();
+    let panicked = |_| Err(ForecastError::new("model", "it panicked while it was made ready"));
+    tokio::task::spawn_blocking(move || model.prepare()).await.unwrap_or_else(panicked)
+}
+
 struct Worker {
     shared: Shared,
     name: String,
@@ -100,8 +108,8 @@ struct Worker {
 }
 
 impl Worker {
-    /// Finds out how soon the stores see what is written, and how far an earlier run came; tries again, ever more
-    /// slowly, until they answer.
+    /// Finds out how soon the stores see what is written and how far an earlier run came, and makes the model ready;
+    /// tries again, ever more slowly, until they answer.
     async fn start(mut pipeline: Pipeline, ports: Ports, shared: Shared) -> (Self, Watch) {
         let started = now();
         let mut worker = Self::new(&pipeline, shared, started);
@@ -112,6 +120,10 @@ impl Worker {
                 Err(error) => worker.wait_after(&error, &mut wait).await,
             }
         };
+        let model = ports.model.clone();
+        while let Err(error) = prepare(&model).await {
+            worker.wait_after(&error.into(), &mut wait).await;
+        }
         // What has not settled is not complete.
         pipeline.data_delay = pipeline.data_delay.max(source_settles);
         let begin = started - pipeline.data_delay;
@@ -203,7 +215,7 @@ impl Worker {
     fn succeeded(&self, stage: Stage, tick: Timestamp, took: Duration, report: &Report) {
         let (pipeline, stage) = (self.name.as_str(), stage.name());
         for warning in &report.warnings {
-            tracing::warn!(pipeline, stage, warning, "the store warns");
+            tracing::warn!(pipeline, stage, warning, "not all is well");
         }
         for rejected in &report.rejected {
             let (reason, samples, message) = (rejected.reason, rejected.samples, &rejected.message);

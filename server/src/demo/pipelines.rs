@@ -2,7 +2,10 @@
 
 use engine::Pipeline;
 use engine::pipeline::PipelineErrors;
+use models::Resources;
 use tsdb::Labels;
+
+use crate::preferred;
 
 /// File names and texts, one pipeline a kind of metric.
 const SHIPPED: [(&str, &str); 10] = [
@@ -24,6 +27,17 @@ const SHIPPED: [(&str, &str); 10] = [
 /// One that is wrong, which a test excludes.
 pub fn shipped() -> Result<Vec<Pipeline>, PipelineErrors> {
     SHIPPED.iter().map(|(name, text)| Pipeline::parse(text, name)).collect()
+}
+
+/// Gives the pipelines whose model can't be had here another one; says why, if there are any.
+pub fn fit(mut pipelines: Vec<Pipeline>, resources: &Resources) -> (Vec<Pipeline>, Option<String>) {
+    let mut instead = None;
+    let (model, _) = preferred::choose(resources, |reason| instead = Some(reason));
+    if instead.is_some() {
+        let first = pipelines.iter_mut().filter(|pipeline| pipeline.model.id == preferred::FIRST);
+        first.for_each(|pipeline| pipeline.model = model.clone());
+    }
+    (pipelines, instead)
 }
 
 /// Whether `pipeline` watches the series: its query names the series' metric.

@@ -1,0 +1,101 @@
+//! What the model is, and what it sees beside the series themselves.
+
+use models::{BuildError, Endpoint, Format, ModelSpec, Resources, registry};
+
+use super::Covariate;
+use super::check::{query, url};
+use super::raw::{ModelType, RawModel, RawPipeline, SerializationFormat, SeriesType};
+use super::read::{At, Field, Reader};
+
+/// The name of a remote model that is given none.
+const REMOTE: &str = "remote";
+
+/// The model, whether all series are one input of it, and what else it sees.
+pub(super) struct Inputs {
+    pub(super) model: ModelSpec,
+    pub(super) together: bool,
+    pub(super) covariates: Vec<Covariate>,
+}
+
+pub(super) fn inputs(raw: &RawPipeline, reader: &mut Reader) -> Option<Inputs> {
+    let covariates = covariates(raw, reader);
+    let (model, takes_joint) = model(&raw.model.as_ref()?.value, reader)?;
+    let (kind, covariates) = (raw.series_type.as_ref()?, covariates?);
+    let together = kind.value == SeriesType::Multivariate;
+    if (together || !covariates.is_empty()) && !takes_joint {
+        let message =
+            format!("model {} forecasts each series from its own past alone; write another, or univariate", model.id);
+        return reader.refuse_at(kind, message);
+    }
+    Some(Inputs { model, together, covariates })
+}
+
+fn model(raw: &RawModel, reader: &mut Reader) -> Option<(ModelSpec, bool)> {
+    let (kind, parameters) = (raw.kind.as_ref()?, raw.parameters.as_ref()?);
+    let endpoint = match kind.value {
+        ModelType::Local => local(raw, reader)?,
+        ModelType::Remote => Some(remote(raw, kind, reader)?),
+    };
+    let default = if endpoint.is_some() { REMOTE } else { registry::DEFAULT };
+    let id = raw.id.as_ref().map_or(default, |at| &at.value).to_owned();
+    let spec = ModelSpec { id, endpoint, parameters: parameters.value.clone() };
+    // The registry repeats what it was given, however long that is.
+    let cut = |error: &BuildError| error.to_string().chars().take(400).collect::<String>();
+    match registry::build(&spec, &Resources::default()) {
+        Ok(model) => Some((spec, model.takes_joint())),
+        Err(error @ BuildError::Parameter { .. }) => reader.refuse_at(parameters, cut(&error)),
+        // The model that none names is always there, so an id was written.
+        Err(error) => reader.refuse_at(raw.id.as_ref()?, cut(&error)),
+    }
+}
+
+/// A local model has no endpoint.
+fn local(raw: &RawModel, reader: &mut Reader) -> Option<Option<Endpoint>> {
+    match &raw.endpoint {
+        Some(at) => reader.refuse_at(at, "a local model has no endpoint; write `type: remote` to ask it there"),
+        None => Some(None),
+    }
+}
+
+fn remote(raw: &RawModel, kind: &At<ModelType>, reader: &mut Reader) -> Option<Endpoint> {
+    if raw.endpoint.is_none() {
+        return reader.refuse_at(kind, "a remote model needs an `endpoint`, such as http://localhost:8000/predict");
+    }
+    let url = url(&raw.endpoint, reader)??;
+    let format = match raw.serialization_format.as_ref()?.value {
+        SerializationFormat::Json => Format::Json,
+        SerializationFormat::Arrow => Format::Arrow,
+    };
+    Some(Endpoint { url, format })
+}
+
+fn covariates(raw: &RawPipeline, reader: &mut Reader) -> Option<Vec<Covariate>> {
+    let (kind, list) = (raw.series_type.as_ref()?, raw.covariates.as_ref()?);
+    match (kind.value, list.value.is_empty()) {
+        (SeriesType::Covariate, true) => return reader.refuse_at(kind, "`covariate` needs `covariates`"),
+        (SeriesType::Univariate, false) => {
+            return reader.refuse_at(list, "covariates need `series_type: covariate`, or multivariate");
+        }
+        _ => {}
+    }
+    let mut names: Vec<&str> = vec![];
+    let mut found = vec![];
+    for raw in &list.value {
+        let name = covariate_name(&raw.name, &names, reader)?;
+        names.push(name);
+        let (query, future) = (query(&raw.query, reader)?, raw.future.as_ref()?.value);
+        found.push(Covariate { name: name.to_owned(), query, future });
+    }
+    Some(found)
+}
+
+fn covariate_name<'a>(field: &'a Field<String>, known: &[&str], reader: &mut Reader) -> Option<&'a str> {
+    let at = field.as_ref()?;
+    if at.value.trim().is_empty() {
+        return reader.refuse_at(at, "found an empty text; expected a name");
+    }
+    if known.contains(&at.value.as_str()) {
+        return reader.refuse_at(at, format!("there are two covariates `{}`", at.value));
+    }
+    Some(&at.value)
+}
