@@ -16,6 +16,7 @@ pub mod onnx;
 mod prepare;
 mod quantile;
 pub mod registry;
+pub mod remote;
 mod residuals;
 pub mod resources;
 mod rolling_quantile;

@@ -4,7 +4,8 @@ use crate::entry::{BuildError, Built, Entry, join};
 use crate::resources::Resources;
 use crate::spec::ModelSpec;
 use crate::{
-    cascade, ets, holt_winters, mad, mstl, onnx, quantile, rolling_quantile, seasonal_naive, seasonal_std, zscore,
+    cascade, ets, holt_winters, mad, mstl, onnx, quantile, remote, rolling_quantile, seasonal_naive, seasonal_std,
+    zscore,
 };
 
 /// All models, the ones to try first at the top.
@@ -29,8 +30,11 @@ pub const DEFAULT: &str = "mstl";
 /// so that a specification can be checked by building it with [`Resources::default`].
 ///
 /// # Errors
-/// No model has this id, or it has no such parameter, or not with that value.
+/// No model has this id, or it has no such parameter, or not with that value, or its endpoint is no URL.
 pub fn build(spec: &ModelSpec, resources: &Resources) -> Built {
+    if let Some(endpoint) = &spec.endpoint {
+        return remote::build(spec, endpoint);
+    }
     let entry = entry(&spec.id).ok_or_else(|| BuildError::UnknownModel {
         found: spec.id.clone(),
         nearest: nearest(&spec.id),

@@ -1,0 +1,1 @@
+"""Serves forecasting models to OpenAnomaly."""
