@@ -1,10 +1,15 @@
 //! Foundation models in this process, as ONNX graphs.
 
+mod bolt;
 mod card;
+mod chronos2;
 mod family;
 mod graph;
 mod nano;
+mod rollout;
 pub mod settings;
+mod timesfm;
+mod toto;
 
 pub use settings::{Provider, Settings};
 
