@@ -124,3 +124,20 @@ fn masses(levels: &[f64]) -> Vec<f64> {
     let whole: f64 = shares.iter().sum();
     shares.iter().map(|share| share / whole).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_stands_for_half_of_the_way_to_its_neighbours() {
+        // What `_get_prob_mass_per_quantile_level` of the package answers.
+        let expected = [0.111_111, 0.222_222, 0.388_889, 0.277_778];
+        let found = masses(&[0.1, 0.2, 0.5, 0.9]);
+        assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6), "{found:?}");
+        assert_eq!(masses(&[0.3]), [1.0]);
+        let samples = weights(&[0.1, 0.5, 0.9]);
+        assert_eq!(samples.len(), 27);
+        assert!((samples.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+}

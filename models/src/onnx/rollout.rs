@@ -157,3 +157,71 @@ fn fitted(contexts: ArrayView2<'_, f32>, time: usize) -> Array2<f32> {
     let padding = Array2::from_elem((contexts.nrows(), time.saturating_sub(contexts.ncols())), f32::NAN);
     appended(padding.view(), contexts, time)
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    const SAMPLES: [f32; 5] = [3.0, -1.0, 2.0, 8.0, 0.5];
+
+    fn check(found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len());
+        let near = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-5);
+        assert!(near, "{found:?}, not {expected:?}");
+    }
+
+    // What the packages' own functions answer: `torch.quantile`, and `weighted_quantile` of chronos-forecasting.
+
+    #[test]
+    fn empirical_quantiles_lie_between_samples() {
+        check(&empirical(&SAMPLES, &[0.1, 0.5, 0.9]), &[-0.4, 2.0, 6.0]);
+        check(&empirical(&[7.0], &[0.1, 0.99]), &[7.0, 7.0]);
+        check(&empirical(&[1.0, 2.0], &[0.0, 1.0]), &[1.0, 2.0]);
+    }
+
+    #[test]
+    fn weighted_quantiles_go_by_the_running_sum() {
+        let weights = [0.1, 0.3, 0.2, 0.15, 0.25];
+        check(
+            &weighted(&SAMPLES, &weights, &[0.05, 0.1, 0.45, 0.5, 0.9, 0.99]),
+            &[-1.0, -1.0, -0.1, 0.2, 4.666_665, 7.666_667],
+        );
+        let twice = weights.map(|weight| 2.0 * weight);
+        check(&weighted(&SAMPLES, &twice, &[0.45, 0.9]), &[-0.1, 4.666_665]);
+        check(&weighted(&[7.0], &[0.3], &[0.1, 0.9]), &[7.0, 7.0]);
+        assert!(weighted(&[], &[], &[0.5])[0].is_nan());
+    }
+
+    #[test]
+    fn a_context_keeps_its_newest_points() {
+        let contexts = array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]];
+        let next = array![[7.0, 8.0], [9.0, 10.0]];
+        let grown = |longest| appended(contexts.view(), next.view(), longest);
+        assert_eq!(grown(9), array![[1.0, 2.0, 3.0, 7.0, 8.0], [4.0, 5.0, 6.0, 9.0, 10.0]]);
+        assert_eq!(grown(3), array![[3.0, 7.0, 8.0], [6.0, 9.0, 10.0]]);
+        assert_eq!(grown(1), array![[8.0], [10.0]]);
+    }
+
+    #[test]
+    fn a_graph_of_one_length_gets_that_length() {
+        let contexts = array![[1.0, 2.0, 3.0]];
+        assert_eq!(fitted(contexts.view(), 2), array![[2.0, 3.0]]);
+        let padded = fitted(contexts.view(), 5);
+        assert!(padded[[0, 1]].is_nan());
+        assert_eq!(padded.slice(s![.., 2..]), contexts);
+    }
+
+    #[test]
+    fn trajectories_are_pooled_by_row_and_step() {
+        let one = array![[[1.0, 10.0], [2.0, 20.0]]];
+        let other = array![[[3.0, 30.0], [4.0, 40.0]]];
+        let edges = |samples: &[f32]| {
+            assert_eq!(samples.len(), 4);
+            vec![samples[0], samples[3]]
+        };
+        assert_eq!(pooled(&[one, other], edges), array![[[1.0, 10.0], [4.0, 40.0]]]);
+        assert!(pooled(&[], edges).is_empty());
+    }
+}

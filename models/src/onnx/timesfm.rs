@@ -110,3 +110,33 @@ fn uncross(mut quantiles: ArrayViewMut1<'_, f32>, median: usize) {
         quantiles[below] = quantiles[below].min(quantiles[below + 1]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn the_end_holds_the_last_value() {
+        let contexts = array![[1.0, f32::NAN, 3.0, f32::NAN, f32::NAN], [f32::NAN, 1.0, 2.0, 3.0, 4.0]];
+        let found = held(contexts.view());
+        assert!(found[[0, 1]].is_nan() && found[[1, 0]].is_nan());
+        assert_eq!(found.slice(s![0, 2..]), array![3.0, 3.0, 3.0]);
+        assert_eq!(found.slice(s![1, 1..]), contexts.slice(s![1, 1..]));
+        assert!(held(array![[f32::NAN, f32::NAN]].view()).iter().all(|value| value.is_nan()));
+    }
+
+    #[test]
+    fn quantiles_that_cross_move_away_from_the_median() {
+        for (found, expected) in [
+            ([1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]),
+            ([4.0, 2.0, 3.0, 1.0, 2.0], [2.0, 2.0, 3.0, 3.0, 3.0]),
+            ([1.0, 9.0, 0.0, -1.0, 2.0], [0.0, 0.0, 0.0, 0.0, 2.0]),
+        ] {
+            let mut quantiles = ndarray::Array1::from_iter(found);
+            uncross(quantiles.view_mut(), 2);
+            assert_eq!(quantiles.to_vec(), expected);
+        }
+    }
+}
