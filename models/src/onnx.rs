@@ -4,13 +4,19 @@ mod bolt;
 mod card;
 mod chronos2;
 mod family;
+mod folders;
 mod graph;
+pub mod install;
+mod load;
 mod nano;
 mod rollout;
+pub mod runtime;
 pub mod settings;
 mod timesfm;
 mod toto;
 
+pub use install::{InstallError, Progress};
+pub use runtime::RuntimeError;
 pub use settings::{Provider, Settings};
 
 /// The graphs of one program: the runtime, found once, and each graph, loaded once and shared by all who name it.

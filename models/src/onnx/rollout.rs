@@ -113,13 +113,14 @@ pub(super) fn run(
     contexts: ArrayView2<'_, f32>,
     others: &[(&str, Input<'_>)],
 ) -> Result<Vec<ArrayD<f32>>, GraphError> {
-    let fixed = graph.input(CONTEXT).and_then(|port| port.shape.get(1).copied().flatten());
+    let port = graph.input("context").or_else(|| graph.inputs().first());
+    let (name, fixed) = port.map_or(("context", None), |port| (&*port.name, port.shape.get(1).copied().flatten()));
     let fitted = fixed.filter(|time| *time != contexts.ncols()).map(|time| fitted(contexts, time));
     let contexts = fitted.as_ref().map_or(contexts, |fitted| fitted.view());
     // A slice of a wider array is not one piece of memory, which ONNX Runtime wants.
     let contexts = contexts.as_standard_layout();
     let mut inputs: Vec<(&str, Input<'_>)> = others.iter().map(|(name, input)| (*name, input.view())).collect();
-    inputs.push((CONTEXT, Input::F32(contexts.view().into_dyn())));
+    inputs.push((name, Input::F32(contexts.view().into_dyn())));
     graph.run(&inputs)
 }
 
@@ -150,8 +151,6 @@ pub(super) fn whole(graph: &Graph, answer: Array3<f32>, rows: usize) -> Result<A
         expected: format!("[{rows} rows, quantiles, steps ahead]"),
     })
 }
-
-const CONTEXT: &str = "context";
 
 fn fitted(contexts: ArrayView2<'_, f32>, time: usize) -> Array2<f32> {
     let padding = Array2::from_elem((contexts.nrows(), time.saturating_sub(contexts.ncols())), f32::NAN);
