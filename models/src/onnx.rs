@@ -7,6 +7,7 @@ mod family;
 mod folders;
 mod graph;
 pub mod install;
+mod joint;
 mod load;
 mod nano;
 mod rollout;

@@ -98,11 +98,6 @@ pub(super) fn level(graph: &Graph, level: f64) -> Result<usize, GraphError> {
     found.ok_or_else(|| graph.refused(format!("it has no quantile {level}, from which it would go on beyond one run")))
 }
 
-/// An id for each of `rows`: that of its group, or its own where there are no groups.
-pub(super) fn group_ids(groups: Option<&[i64]>, rows: usize) -> Array1<i64> {
-    groups.map_or_else(|| (0..rows as i64).collect(), |groups| groups.iter().copied().collect())
-}
-
 /// Runs a graph on contexts `[row, time]` and other inputs: padded on the left with NaN, or cut, to the one length that
 /// it takes where it takes only one.
 ///
