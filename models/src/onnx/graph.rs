@@ -138,6 +138,17 @@ impl Graph {
         self.inputs.iter().find(|port| port.name == name)
     }
 
+    /// How many rows and points a context must have, where the graph leaves that not open.
+    pub(crate) fn fixed(&self) -> (Option<usize>, Option<usize>) {
+        let shape = self.inputs.first().map(|port| port.shape.as_slice()).unwrap_or_default();
+        (shape.first().copied().flatten(), shape.get(1).copied().flatten())
+    }
+
+    /// An answer of a shape that was not expected.
+    pub(crate) fn shape_error(&self, found: &[usize], expected: String) -> GraphError {
+        GraphError::Shape { graph: self.name.clone(), found: found.to_vec(), expected }
+    }
+
     /// How many runs it does at the same time.
     pub(crate) fn sessions(&self) -> usize {
         self.most
@@ -166,11 +177,7 @@ impl Graph {
     pub(crate) fn quantiles(&self, output: ArrayD<f32>) -> Result<Array3<f32>, GraphError> {
         let levels = self.card.quantiles.len();
         let shape = output.shape().to_vec();
-        let wrong = || GraphError::Shape {
-            graph: self.name.clone(),
-            found: shape.clone(),
-            expected: format!("[batch, {levels} quantiles, steps ahead]"),
-        };
+        let wrong = || self.shape_error(&shape, format!("[batch, {levels} quantiles, steps ahead]"));
         let output = output.into_dimensionality::<Ix3>().map_err(|_| wrong())?;
         match (output.len_of(Axis(1)) == levels, output.len_of(Axis(2)) == levels) {
             (true, _) => Ok(output),

@@ -334,3 +334,200 @@ fn wanted(name: &str) -> Option<&str> {
 fn is_helper(name: &str) -> bool {
     matches!(name, "libonnxruntime_providers_shared.so" | "onnxruntime_providers_shared.dll")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Cursor};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    const FILE: &str = "onnxruntime-1.31.1-test.whl";
+    const LIBRARY: &str = if cfg!(windows) {
+        "onnxruntime.dll"
+    } else if cfg!(target_os = "macos") {
+        "libonnxruntime.1.31.1.dylib"
+    } else {
+        "libonnxruntime.so.1.31.1"
+    };
+
+    fn wheel_of(names: &[&str]) -> Vec<u8> {
+        let mut archive = zip::ZipWriter::new(Cursor::new(vec![]));
+        for name in names {
+            archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(name.as_bytes()).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    fn wheel() -> Vec<u8> {
+        let library = format!("onnxruntime/capi/{LIBRARY}");
+        wheel_of(&["onnxruntime/__init__.py", &library, "onnxruntime/capi/sub/x.so", "onnxruntime/LICENSE", "../evil"])
+    }
+
+    fn hash(bytes: &[u8]) -> String {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What a server answers: a status, a type and a body, of which it may promise more than it sends.
+    #[derive(Clone)]
+    struct Answer(u16, &'static str, Vec<u8>, usize);
+
+    fn answer(status: u16, kind: &'static str, body: impl Into<Vec<u8>>) -> Answer {
+        let body = body.into();
+        let promised = body.len();
+        Answer(status, kind, body, promised)
+    }
+
+    fn json() -> Answer {
+        let body = format!(
+            r#"{{"files":[{{"filename":"other.whl","url":"/o"}},{{"filename":"{FILE}","url":"../../w/{FILE}"}}]}}"#
+        );
+        answer(200, "application/vnd.pypi.simple.v1+json", body)
+    }
+
+    fn html() -> Answer {
+        let body =
+            format!("<a href='/o'>o</a><a data-x=\"1\" href=\"../../w/{FILE}?a=1&amp;b=2#sha256=00\">{FILE}</a>");
+        answer(200, "text/html; charset=utf-8", body)
+    }
+
+    /// Serves the index and the wheel until the test ends, and answers the index's URL.
+    fn serve(index: Answer, wheel: Answer) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://user:secret@{}/simple", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                reply(stream, &index, &wheel);
+            }
+        });
+        url
+    }
+
+    fn reply(mut stream: TcpStream, index: &Answer, wheel: &Answer) {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let asked = lines.next().unwrap_or_default();
+        let _ = lines.find(String::is_empty);
+        let Answer(status, kind, body, promised) = if asked.contains("/simple/onnxruntime/ ") { index } else { wheel };
+        let head = format!(
+            "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {promised}\r\nconnection: close\r\n\r\n"
+        );
+        let _ = stream.write_all(&[head.as_bytes(), body].concat());
+    }
+
+    fn run(index: &str, folder: &Path, sha256: String) -> (Result<PathBuf, InstallError>, u64) {
+        let wheel = Wheel { platform: ("", ""), file: FILE, sha256: sha256.leak() };
+        let done = AtomicU64::new(0);
+        let progress = |progress: Progress| done.store(progress.done_bytes, Ordering::Relaxed);
+        let installer =
+            Installer { index: index.to_owned(), folder: folder.to_owned(), wheel: &wheel, progress: &progress };
+        (installer.install(), done.load(Ordering::Relaxed))
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_library_and_its_licence_are_taken_out_of_the_wheel() {
+        for index in [json(), html()] {
+            let home = tempfile::tempdir().unwrap();
+            let folder = home.path().join("a/1.31.1");
+            let index = serve(index, answer(200, "application/octet-stream", wheel()));
+            let (found, done) = run(&index, &folder, hash(&wheel()));
+            assert_eq!(found.unwrap(), folder.join(LIBRARY));
+            assert_eq!(names(&folder), ["LICENSE", LIBRARY]);
+            assert_eq!(names(&home.path().join("a")), ["1.31.1"]);
+            assert_eq!(done, wheel().len() as u64);
+        }
+    }
+
+    fn check_broken(index: Answer, wheel: Answer, sha256: String, expected: &[&str]) {
+        let home = tempfile::tempdir().unwrap();
+        let (found, _) = run(&serve(index, wheel), &home.path().join("1.31.1"), sha256);
+        let error = found.unwrap_err().to_string();
+        for part in expected {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+        assert!(!error.contains("secret"), "{error}");
+        assert_eq!(names(home.path()), [""; 0], "{error}");
+    }
+
+    #[test]
+    fn what_is_broken_is_named_and_not_kept() {
+        let good = || answer(200, "application/octet-stream", wheel());
+        let page = || answer(200, "text/html", "<html>Log in first</html>");
+        let missing = || answer(404, "text/html", "no");
+        let no_zip = b"no zip at all".to_vec();
+        let empty = wheel_of(&["onnxruntime/LICENSE"]);
+        let cut = Answer(200, "application/octet-stream", wheel()[..50].to_vec(), wheel().len());
+        let right = hash(&wheel());
+        check_broken(json(), good(), "0".repeat(64), &[FILE, "SHA-256 is", "not 0000", "nothing of it was kept"]);
+        check_broken(json(), page(), right.clone(), &[FILE, "SHA-256 is", "(25 bytes)"]);
+        check_broken(json(), cut, right.clone(), &[FILE, "PIP_INDEX_URL", "ORT_DYLIB_PATH", "1.31.1"]);
+        check_broken(json(), missing(), right.clone(), &[FILE, "it answers 404"]);
+        check_broken(missing(), good(), right.clone(), &["/simple/onnxruntime/: it answers 404", "PIP_INDEX_URL"]);
+        check_broken(page(), good(), right.clone(), &["/simple/onnxruntime/: it lists no onnxruntime-1.31.1-test.whl"]);
+        let kind = "application/vnd.pypi.simple.v1+json";
+        check_broken(answer(200, kind, "{\"files\": 3"), good(), right.clone(), &["it lists no"]);
+        check_broken(answer(200, kind, "{\"files\": [3]}"), good(), right, &["it lists no"]);
+        let sent = |bytes: &[u8]| answer(200, "application/zip", bytes);
+        check_broken(json(), sent(&no_zip), hash(&no_zip), &[FILE, "not the file that is expected"]);
+        check_broken(json(), sent(&empty), hash(&empty), &[FILE, "there is no library in it"]);
+    }
+
+    #[test]
+    fn without_a_network_it_is_said_what_to_do() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        for index in [format!("http://{closed}/simple"), "no url".to_owned(), format!("https://{closed}/simple")] {
+            let error = run(&index, &home.path().join("1.31.1"), String::new()).0.unwrap_err().to_string();
+            assert!(error.contains("onnxruntime") && error.contains("without a network, put the library"), "{error}");
+            assert_eq!(names(home.path()), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn two_at_once_and_a_broken_folder_are_no_trouble() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("1.31.1");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("LICENSE"), "half of an installation").unwrap();
+        let index = serve(json(), answer(200, "application/octet-stream", wheel()));
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| assert_eq!(run(&index, &folder, hash(&wheel())).0.unwrap(), folder.join(LIBRARY)));
+            }
+        });
+        assert_eq!(
+            (names(&folder), names(home.path())),
+            (vec!["LICENSE".into(), LIBRARY.into()], vec!["1.31.1".into()])
+        );
+    }
+
+    #[test]
+    fn the_index_is_the_one_that_pip_or_uv_are_told() {
+        let told = |known: &'static [(&str, &str)]| {
+            index(|name| known.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(told(&[]), INDEX);
+        assert_eq!(told(&[("PIP_INDEX_URL", " ")]), INDEX);
+        assert_eq!(
+            told(&[("UV_INDEX_URL", "https://b/x/"), ("PIP_INDEX_URL", "https://a/simple/")]),
+            "https://a/simple"
+        );
+        assert_eq!(told(&[("UV_DEFAULT_INDEX", "ours=https://c/?a=b")]), "https://c/?a=b");
+        assert_eq!(told(&[("UV_DEFAULT_INDEX", "https://c/?a=b")]), "https://c/?a=b");
+    }
+
+    #[test]
+    fn a_wheel_of_this_platform_is_known() {
+        let platform = (env::consts::OS, env::consts::ARCH);
+        assert!(WHEELS.iter().any(|wheel| wheel.platform == platform), "{platform:?}");
+        assert!(WHEELS.iter().all(|wheel| wheel.sha256.len() == 64 && wheel.file.contains(VERSION)));
+    }
+}

@@ -1,6 +1,8 @@
 //! A graph from a file or from this program: its first session, its card, and the provider that it runs on.
 
-use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::path::Path;
+use std::path::PathBuf;
 use std::{fmt, fs, thread};
 
 use ort::environment::Environment;

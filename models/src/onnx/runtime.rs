@@ -7,8 +7,8 @@ use std::{env, fs};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::Settings;
 use super::install::{self, InstallError};
-use super::{Settings, folders};
 
 /// The release that is fetched, and that this program is tried with.
 pub const VERSION: &str = "1.31.1";
