@@ -3,7 +3,7 @@
 
 use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, ArrayView3, Axis, concatenate, s};
 
-use super::graph::{Graph, GraphError, Input};
+use super::graph::{Graph, GraphError, Input, Kind};
 
 /// The contexts and what follows them, `[row, time]` both; of the result the newest `longest` points.
 pub(super) fn appended(contexts: ArrayView2<'_, f32>, next: ArrayView2<'_, f32>, longest: usize) -> Array2<f32> {
@@ -98,8 +98,8 @@ pub(super) fn level(graph: &Graph, level: f64) -> Result<usize, GraphError> {
     found.ok_or_else(|| graph.refused(format!("it has no quantile {level}, from which it would go on beyond one run")))
 }
 
-/// Runs a graph on contexts `[row, time]` and other inputs: padded on the left with NaN, or cut, to the one length that
-/// it takes where it takes only one.
+/// Runs a graph on contexts `[row, time]` and other inputs. They are padded on the left with NaN, or cut, to the one
+/// length that it takes where it takes only one; where it wants to be told what is there, it is.
 ///
 /// # Errors
 /// The graph's.
@@ -114,9 +114,39 @@ pub(super) fn run(
     let contexts = fitted.as_ref().map_or(contexts, |fitted| fitted.view());
     // A slice of a wider array is not one piece of memory, which ONNX Runtime wants.
     let contexts = contexts.as_standard_layout();
+    let mask = graph.input(MASK).map(|port| Mask::new(port.kind, &contexts.view()));
     let mut inputs: Vec<(&str, Input<'_>)> = others.iter().map(|(name, input)| (*name, input.view())).collect();
     inputs.push((name, Input::F32(contexts.view().into_dyn())));
+    inputs.extend(mask.as_ref().map(|mask| (MASK, mask.input())));
     graph.run(&inputs)
+}
+
+const MASK: &str = "attention_mask";
+
+/// Which values of a context are there.
+enum Mask {
+    F32(Array2<f32>),
+    I64(Array2<i64>),
+    Bool(Array2<bool>),
+}
+
+impl Mask {
+    fn new(kind: Kind, contexts: &ArrayView2<'_, f32>) -> Self {
+        let there = contexts.mapv(|value| !value.is_nan());
+        match kind {
+            Kind::Bool => Self::Bool(there),
+            Kind::I64 => Self::I64(there.mapv(i64::from)),
+            Kind::F32 | Kind::Other => Self::F32(there.mapv(|there| f32::from(u8::from(there)))),
+        }
+    }
+
+    fn input(&self) -> Input<'_> {
+        match self {
+            Self::F32(mask) => Input::F32(mask.view().into_dyn()),
+            Self::I64(mask) => Input::I64(mask.view().into_dyn()),
+            Self::Bool(mask) => Input::Bool(mask.view().into_dyn()),
+        }
+    }
 }
 
 /// Runs a graph as [`run`] does: its first output as `[row, level, step ahead]`, with all rows and at least one step.
