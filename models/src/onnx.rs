@@ -1,17 +1,23 @@
 //! Foundation models in this process, as ONNX graphs.
 
 mod batch;
+mod bolt;
 mod card;
+mod chronos2;
 pub(crate) mod entry;
 mod family;
 mod folders;
 mod graph;
 pub mod install;
+mod joint;
 mod levels;
 mod load;
 mod nano;
+mod rollout;
 pub mod runtime;
 pub mod settings;
+mod timesfm;
+mod toto;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

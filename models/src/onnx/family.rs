@@ -38,8 +38,11 @@ impl Family {
     /// How it is asked.
     pub(crate) fn architecture(self) -> &'static dyn Architecture {
         match self {
-            // Each of these gets a line of its own as soon as its file is there.
-            Self::Nano | Self::Bolt | Self::Chronos2 | Self::Timesfm | Self::Toto => &super::nano::Nano,
+            Self::Nano => &super::nano::Nano,
+            Self::Bolt => &super::bolt::Bolt,
+            Self::Chronos2 => &super::chronos2::Chronos2,
+            Self::Timesfm => &super::timesfm::Timesfm,
+            Self::Toto => &super::toto::Toto,
         }
     }
 }

@@ -78,6 +78,14 @@ pub(crate) enum GraphError {
         /// What was expected.
         expected: String,
     },
+    /// It can't do what was asked.
+    #[error("graph {graph}: {message}")]
+    Refused {
+        /// The file or bundled graph.
+        graph: String,
+        /// What it can't do.
+        message: String,
+    },
 }
 
 /// A graph and the sessions that run it: each on one thread, made when all others are busy, up to a bound.
@@ -157,6 +165,11 @@ impl Graph {
         found.map_err(|error| GraphError::Run { graph: self.name.clone(), message: error.message().to_owned() })
     }
 
+    /// That it can't do what was asked, as `message` says.
+    pub(crate) fn refused(&self, message: impl Into<String>) -> GraphError {
+        GraphError::Refused { graph: self.name.clone(), message: message.into() }
+    }
+
     /// An output as `[batch, quantile, step ahead]`, whichever of the last two the graph has last.
     ///
     /// # Errors
@@ -213,6 +226,15 @@ fn run(session: &mut Session, inputs: &[(&str, Input<'_>)]) -> Result<Vec<ArrayD
 }
 
 impl Input<'_> {
+    /// The same once more.
+    pub(crate) fn view(&self) -> Input<'_> {
+        match self {
+            Self::F32(array) => Input::F32(array.view()),
+            Self::I64(array) => Input::I64(array.view()),
+            Self::Bool(array) => Input::Bool(array.view()),
+        }
+    }
+
     fn value(&self) -> Result<SessionInputValue<'_>, ort::Error> {
         Ok(match self {
             Self::F32(array) => TensorRef::from_array_view(array.view())?.into(),
