@@ -3,6 +3,10 @@
 mod card;
 mod family;
 mod graph;
+pub mod hub;
+pub mod inspect;
+pub mod library;
+pub mod manifest;
 mod nano;
 pub mod settings;
 
