@@ -3,7 +3,7 @@
 use crate::entry::{BuildError, Built, Entry, join};
 use crate::resources::Resources;
 use crate::spec::ModelSpec;
-use crate::{ets, holt_winters, mad, mstl, quantile, rolling_quantile, seasonal_naive, seasonal_std, zscore};
+use crate::{ets, holt_winters, mad, mstl, onnx, quantile, rolling_quantile, seasonal_naive, seasonal_std, zscore};
 
 /// All models, the ones to try first at the top.
 pub const MODELS: &[Entry] = &[
@@ -16,6 +16,7 @@ pub const MODELS: &[Entry] = &[
     zscore::ENTRY,
     rolling_quantile::ENTRY,
     ets::ENTRY,
+    onnx::entry::NANO,
 ];
 
 /// The id of the model that is used where none is named.
@@ -35,9 +36,9 @@ pub fn build(spec: &ModelSpec, resources: &Resources) -> Built {
     (entry.build)(spec, resources)
 }
 
-/// The model `id`, which may be an alias.
+/// The model `id`, which may be an alias, or the hub id of a model in the models folder.
 pub fn entry(id: &str) -> Option<&'static Entry> {
-    MODELS.iter().find(|entry| entry.id == id || entry.aliases.contains(&id))
+    MODELS.iter().find(|entry| entry.id == id || entry.aliases.contains(&id)).or_else(|| onnx::entry::entry(id))
 }
 
 fn nearest(id: &str) -> Option<String> {

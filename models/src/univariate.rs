@@ -24,7 +24,12 @@ pub(crate) struct Rows<'a> {
     horizon: usize,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// The rows `values` of one series, `[level, step ahead]`.
+    pub(crate) fn new(values: &'a mut [f64], levels: &'a [f64], horizon: usize) -> Self {
+        Self { values, levels, horizon }
+    }
+
     /// How many points ahead to forecast: at least one.
     pub(crate) fn horizon(&self) -> usize {
         self.horizon
@@ -53,15 +58,20 @@ impl Rows<'_> {
         }
     }
 
+    /// Whether every value is a number.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.values.iter().all(|value| value.is_finite())
+    }
+
     /// The median and spread of all values: what can be said when a model can say nothing.
-    fn flat(&mut self, series: &Series) {
+    pub(crate) fn flat(&mut self, series: &Series) {
         if let Some(distribution) = Residuals::new(series.observed()) {
             self.spread(&distribution, |_| (0.0, 1.0));
         }
     }
 
     /// In the units of the data, finite, rising from level to level, and at least as wide as the series' floor.
-    fn finish(&mut self, series: &Series) {
+    pub(crate) fn finish(&mut self, series: &Series) {
         let (low, high) = series.range;
         let reach = REACH * (high - low).max(series.floor);
         let normals: Vec<f64> = self.levels.iter().map(|level| normal(*level)).collect();
@@ -111,9 +121,9 @@ impl<M: Univariate> Forecaster for PerSeries<M> {
 impl<M: Univariate> PerSeries<M> {
     fn one(&self, request: &Request<'_>, context: &[f64], values: &mut [f64]) {
         let Some(series) = Series::new(context, request.end_ms, request.step) else { return };
-        let mut rows = Rows { values, levels: request.levels.as_slice(), horizon: request.horizon };
+        let mut rows = Rows::new(values, request.levels.as_slice(), request.horizon);
         let done = self.model.forecast(&series, &mut rows);
-        if done.is_none() || rows.values.iter().any(|value| !value.is_finite()) {
+        if done.is_none() || !rows.is_finite() {
             rows.flat(&series);
         }
         rows.finish(&series);

@@ -4,9 +4,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use ndarray::{Array3, ArrayD, ArrayViewD, Axis, Ix3};
 use ort::session::{Session, SessionInputValue};
-use ort::value::{TensorRef, ValueType};
+use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
 use super::card::Card;
+use super::runtime::RuntimeError;
+
+/// Makes one more session of a graph.
+pub(crate) type Maker = Box<dyn Fn() -> Result<Session, GraphError> + Send + Sync>;
 
 /// What goes into a graph.
 pub(crate) enum Input<'a> {
@@ -23,14 +27,32 @@ pub(crate) enum Input<'a> {
 pub(crate) struct Port {
     /// Its name.
     pub(crate) name: String,
+    /// Of what it is.
+    pub(crate) kind: Kind,
     /// Its shape; `None` where a dimension is left open.
     pub(crate) shape: Vec<Option<usize>>,
 }
 
+/// Of what an input or output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Single-precision numbers.
+    F32,
+    /// Integers.
+    I64,
+    /// Yes or no.
+    Bool,
+    /// Anything else.
+    Other,
+}
+
 /// Why a graph gave no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum GraphError {
-    /// ONNX Runtime does not take the file, or the options.
+    /// There is no ONNX Runtime to run it with.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The file, or the provider that was asked for, can't be used.
     #[error("graph {graph} can't be loaded: {message}")]
     Load {
         /// The file or bundled graph.
@@ -67,7 +89,7 @@ pub(crate) struct Graph {
     pool: Mutex<Pool>,
     returned: Condvar,
     most: usize,
-    make: Box<dyn Fn() -> Result<Session, GraphError> + Send + Sync>,
+    make: Maker,
 }
 
 struct Pool {
@@ -76,6 +98,13 @@ struct Pool {
 }
 
 impl Graph {
+    /// A graph whose first session is there, of up to `most`.
+    pub(crate) fn new(name: String, card: Card, first: Session, most: usize, make: Maker) -> Self {
+        let (inputs, outputs) = (ports(first.inputs()), ports(first.outputs()));
+        let pool = Mutex::new(Pool { idle: vec![first], made: 1 });
+        Self { name, card, inputs, outputs, pool, returned: Condvar::new(), most: most.max(1), make }
+    }
+
     /// What is known of it.
     pub(crate) fn card(&self) -> &Card {
         &self.card
@@ -101,6 +130,17 @@ impl Graph {
         self.inputs.iter().find(|port| port.name == name)
     }
 
+    /// How many rows and points a context must have, where the graph leaves that not open.
+    pub(crate) fn fixed(&self) -> (Option<usize>, Option<usize>) {
+        let shape = self.inputs.first().map(|port| port.shape.as_slice()).unwrap_or_default();
+        (shape.first().copied().flatten(), shape.get(1).copied().flatten())
+    }
+
+    /// An answer of a shape that was not expected.
+    pub(crate) fn shape_error(&self, found: &[usize], expected: String) -> GraphError {
+        GraphError::Shape { graph: self.name.clone(), found: found.to_vec(), expected }
+    }
+
     /// How many runs it does at the same time.
     pub(crate) fn sessions(&self) -> usize {
         self.most
@@ -124,11 +164,7 @@ impl Graph {
     pub(crate) fn quantiles(&self, output: ArrayD<f32>) -> Result<Array3<f32>, GraphError> {
         let levels = self.card.quantiles.len();
         let shape = output.shape().to_vec();
-        let wrong = || GraphError::Shape {
-            graph: self.name.clone(),
-            found: shape.clone(),
-            expected: format!("[batch, {levels} quantiles, steps ahead]"),
-        };
+        let wrong = || self.shape_error(&shape, format!("[batch, {levels} quantiles, steps ahead]"));
         let output = output.into_dimensionality::<Ix3>().map_err(|_| wrong())?;
         match (output.len_of(Axis(1)) == levels, output.len_of(Axis(2)) == levels) {
             (true, _) => Ok(output),
@@ -186,10 +222,25 @@ impl Input<'_> {
     }
 }
 
-fn ports(outlets: &[ort::value::Outlet]) -> Vec<Port> {
-    let shape = |kind: &ValueType| match kind {
-        ValueType::Tensor { shape, .. } => shape.iter().map(|size| usize::try_from(*size).ok()).collect(),
-        _ => vec![],
+/// What goes in or out of a session.
+pub(crate) fn ports(outlets: &[Outlet]) -> Vec<Port> {
+    let one = |outlet: &Outlet| {
+        let (kind, shape) = match outlet.dtype() {
+            ValueType::Tensor { ty, shape, .. } => {
+                (kind(*ty), shape.iter().map(|size| usize::try_from(*size).ok()).collect())
+            }
+            _ => (Kind::Other, vec![]),
+        };
+        Port { name: outlet.name().to_owned(), kind, shape }
     };
-    outlets.iter().map(|outlet| Port { name: outlet.name().to_owned(), shape: shape(outlet.dtype()) }).collect()
+    outlets.iter().map(one).collect()
+}
+
+fn kind(element: TensorElementType) -> Kind {
+    match element {
+        TensorElementType::Float32 => Kind::F32,
+        TensorElementType::Int64 => Kind::I64,
+        TensorElementType::Bool => Kind::Bool,
+        _ => Kind::Other,
+    }
 }

@@ -221,8 +221,8 @@ impl Hub {
         }
     }
 
-    /// Fetches a graph with what belongs to it, and installs it in place of what is there. A download that broke off
-    /// goes on where it was.
+    /// Fetches a graph with what belongs to it, and installs it in place of what is there, unless that is the same. A
+    /// download that broke off goes on where it was.
     ///
     /// # Errors
     /// The hub's, the models folder's, and of a file that is not fit to be used.
@@ -237,6 +237,9 @@ impl Hub {
         let _lock = library.lock(&wanted.id)?;
         let listing = Listing::fetch(&self.source(&wanted.id, revision)?)?;
         let graph = listing.graph(wanted.file.as_deref())?;
+        if let Some(same) = unchanged(library, &wanted.id, &listing, graph) {
+            return Ok(same);
+        }
         let folder = library.own(&format!(".downloads/{}", wanted.id))?;
         // From now on that commit, whatever is pushed in the meantime.
         let source = self.source(&wanted.id, &listing.sha)?;
@@ -326,6 +329,14 @@ fn revision(wanted: &Wanted) -> Result<&str, HubError> {
         true => Ok(revision),
         false => Err(HubError::Revision { revision: revision.to_owned() }),
     }
+}
+
+/// The model that is there, if it is of that commit and has that graph.
+fn unchanged(library: &Library, id: &str, listing: &Listing, graph: &Remote) -> Option<Installed> {
+    let (installed, _) = library.open(id).ok()?;
+    let same = installed.manifest.revision.as_ref() == Some(&listing.sha)
+        && graph.sha256.as_ref() == Some(&installed.manifest.sha256);
+    same.then_some(installed)
 }
 
 fn install(

@@ -5,7 +5,6 @@
 
 mod stage;
 
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,9 +23,6 @@ const LOCAL: &str = "local";
 
 /// The folder of files that are locked by those who change a model.
 const LOCKS: &str = ".locks";
-
-/// Where the models folder is, if the settings don't say.
-const VARIABLE: &str = "OPENANOMALY_MODELS";
 
 /// The models folder.
 #[derive(Debug, Clone)]
@@ -50,7 +46,7 @@ pub struct Installed {
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
     /// There is no folder to look in.
-    #[error("no models folder: {VARIABLE}, XDG_DATA_HOME and HOME are not set")]
+    #[error("no models folder: name one with OPENANOMALY_MODELS")]
     NoFolder,
     /// An id that is none.
     #[error("{id:?} is no model id: it is an organisation and a name, as amazon/chronos-bolt-tiny")]
@@ -117,20 +113,13 @@ impl Library {
         Self { folder, limits }
     }
 
-    /// The library that the settings name; else `OPENANOMALY_MODELS`, `$XDG_DATA_HOME/openanomaly/models`, or
-    /// `~/.local/share/openanomaly/models`.
+    /// The library of the settings' models folder, with their limit.
     ///
     /// # Errors
-    /// None of them is set.
-    pub fn of(settings: &Settings, environment: impl Fn(&str) -> Option<OsString>) -> Result<Self, LibraryError> {
-        let set = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        // The XDG specification has relative paths ignored.
-        let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
-        let data = data.or_else(|| set("HOME").map(|home| home.join(".local/share")));
-        let default = || data.map(|data| data.join("openanomaly/models"));
-        let folder = settings.folder.clone().or_else(|| set(VARIABLE)).or_else(default);
+    /// None is set, and the environment names no home.
+    pub fn of(settings: &Settings) -> Result<Self, LibraryError> {
         let limits = Limits { file_bytes: settings.max_file_bytes, ..Limits::default() };
-        Ok(Self::new(folder.ok_or(LibraryError::NoFolder)?, limits))
+        Ok(Self::new(settings.models_folder().ok_or(LibraryError::NoFolder)?, limits))
     }
 
     /// The models folder.
@@ -342,6 +331,11 @@ pub fn check_id(id: &str) -> Result<(), LibraryError> {
         Some((organisation, name)) if good(organisation) && good(name) => Ok(()),
         _ => Err(LibraryError::Id { id: id.to_owned() }),
     }
+}
+
+/// The hub id that a short name stands for, as `chronos-bolt-small`; anything else stays as it is.
+pub fn full_id(id: &str) -> &str {
+    super::entry::hub_id(id).unwrap_or(id)
 }
 
 /// The manifest beside `file`, if it is about that file.

@@ -166,7 +166,8 @@ fn wrong_bytes_are_thrown_away() {
     assert_eq!(home.fake.requests(), ["model.onnx all"; 2]);
     troubled(&[Trouble::More]).check_error(None, "are more than the 100");
     for status in [403, 404, 410] {
-        troubled(&[Trouble::Status(status)]).check_error(None, if status == 404 { "there is no such" } else { "answers" });
+        troubled(&[Trouble::Status(status)])
+            .check_error(None, if status == 404 { "there is no such" } else { "answers" });
     }
 }
 
@@ -274,7 +275,8 @@ fn what_is_no_model_is_not_installed() {
         home.check_error(None, message);
     }
     let evil = model(&[node("evil.corp", "Run", &[])]);
-    with(Repository { files: files(&[("model.onnx", evil)]), ..Repository::default() }).check_error(None, "not allowed");
+    with(Repository { files: files(&[("model.onnx", evil)]), ..Repository::default() })
+        .check_error(None, "not allowed");
 }
 
 #[test]
@@ -306,7 +308,10 @@ fn many_at_once_fetch_one_whole_model() {
         }
     });
     home.library.verify("org/name").unwrap();
-    assert!(!home.library.folder().join(".downloads/org/name").exists());
+    assert_eq!(home.fake.requests(), ["model.onnx all"]);
+    fs::write(home.library.open("org/name").unwrap().0.file(), "damaged").unwrap();
+    home.pull().unwrap();
+    home.library.verify("org/name").unwrap();
 }
 
 #[test]

@@ -240,25 +240,10 @@ fn what_a_killed_program_left_is_swept() {
 }
 
 #[test]
-fn the_folder_is_where_it_is_said() {
-    let find = |folder: Option<&str>, environment: &[(&str, &str)]| {
-        let settings = Settings { folder: folder.map(PathBuf::from), ..Settings::default() };
-        let set = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
-        Library::of(&settings, set).map(|library| library.folder().to_owned())
-    };
-    let all = [("OPENANOMALY_MODELS", "/env"), ("XDG_DATA_HOME", "/data"), ("HOME", "/home/me")];
-    for (folder, environment, expected) in [
-        (Some("/set"), &all[..], "/set"),
-        (None, &all, "/env"),
-        (None, &all[1..], "/data/openanomaly/models"),
-        (None, &all[2..], "/home/me/.local/share/openanomaly/models"),
-        (
-            None,
-            &[("OPENANOMALY_MODELS", ""), ("XDG_DATA_HOME", "relative"), ("HOME", "/h")],
-            "/h/.local/share/openanomaly/models",
-        ),
-    ] {
-        assert_eq!(find(folder, environment).unwrap(), Path::new(expected));
-    }
-    check_error(find(None, &[]), "no models folder");
+fn the_settings_name_folder_and_limit() {
+    let settings = Settings { folder: Some("/set".into()), max_file_bytes: 7, ..Settings::default() };
+    let library = Library::of(&settings).unwrap();
+    assert_eq!((library.folder(), library.limits().file_bytes), (Path::new("/set"), 7));
+    assert_eq!(full_id("chronos-2"), "amazon/chronos-2");
+    assert_eq!(full_id("../x"), "../x");
 }

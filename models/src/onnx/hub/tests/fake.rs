@@ -79,7 +79,8 @@ impl Fake {
 fn read(stream: &TcpStream) -> Option<Request> {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let path = lines.next()?.split(' ').nth(1)?.to_owned();
-    let header = |line: String| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
+    let header =
+        |line: String| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
     let headers = lines.take_while(|line| !line.is_empty()).filter_map(header).collect();
     Some(Request { path, headers })
 }
@@ -87,7 +88,8 @@ fn read(stream: &TcpStream) -> Option<Request> {
 impl Repository {
     fn answer(&self, stream: TcpStream, port: u16, log: &Mutex<Vec<String>>) {
         let Some(request) = read(&stream) else { return };
-        let allowed = self.token.is_none_or(|token| request.header("authorization") == Some(&format!("Bearer {token}")));
+        let allowed =
+            self.token.is_none_or(|token| request.header("authorization") == Some(&format!("Bearer {token}")));
         let range = request.header("range").unwrap_or("all");
         let token = if request.header("authorization").is_some() { " token" } else { "" };
         let cdn = request.path.strip_prefix("/cdn/");
