@@ -171,6 +171,22 @@ impl Library {
         Ok(installed)
     }
 
+    /// A graph that need not be in the folder, checked: what is known of it, and what is in it.
+    ///
+    /// # Errors
+    /// It is not fit to be used, or is not what the manifest beside it says.
+    pub fn look(&self, file: &Path) -> Result<(Manifest, Inspection), LibraryError> {
+        let found = inspect(file, &self.limits)?;
+        if let Some(known) = manifest_beside(file)? {
+            same(file, "the size", found.bytes, known.bytes)?;
+            return Ok((known, found));
+        }
+        let sha256 = manifest::sha256(file).map_err(io_at(file))?;
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let made = Manifest::of(&found, &id_of(file, None), &name, sha256);
+        Ok((made.map_err(|message| ManifestError { path: file.to_owned(), message })?, found))
+    }
+
     /// All models by their ids, those with a damaged manifest as errors.
     ///
     /// # Errors

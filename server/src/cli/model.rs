@@ -40,6 +40,6 @@ impl ModelArgs {
     /// An unknown model, or parameters that it doesn't take.
     pub fn build(&self) -> Result<Arc<dyn Forecaster>, CliError> {
         let spec = ModelSpec::local(&self.model, self.parameters()?);
-        models::build(&spec, &Resources::default()).map_err(|error| CliError::Usage(error.to_string()))
+        Ok(models::build(&spec, &Resources::default())?)
     }
 }

@@ -113,6 +113,16 @@ fn ids_come_from_the_manifest_or_the_file() {
 }
 
 #[test]
+fn a_file_can_be_looked_at_where_it_is() {
+    let home = Home::new();
+    let odd = home.file("odd name (1).onnx", good(8, 1));
+    let (manifest, found) = home.library.look(&odd).unwrap();
+    assert_eq!((manifest.id.as_str(), manifest.family.as_deref()), ("local/odd name (1)", Some("bolt")));
+    assert_eq!((manifest.bytes, found.parameters), (good(8, 1).len() as u64, 8));
+    check_error(home.library.look(&home.file("x.onnx", "{}")), "JSON");
+}
+
+#[test]
 fn what_is_there_is_only_replaced_where_that_is_said() {
     let home = Home::new();
     home.good("org/name");
