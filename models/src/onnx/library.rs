@@ -183,8 +183,9 @@ impl Library {
         }
         let sha256 = manifest::sha256(file).map_err(io_at(file))?;
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let made = Manifest::of(&found, &id_of(file, None), &name, sha256);
-        Ok((made.map_err(|message| ManifestError { path: file.to_owned(), message })?, found))
+        let made = Manifest::of(&found, &id_of(file, None), GRAPH, sha256);
+        let made = made.map_err(|message| ManifestError { path: file.to_owned(), message })?;
+        Ok((Manifest { file: name, ..made }, found))
     }
 
     /// All models by their ids, those with a damaged manifest as errors.

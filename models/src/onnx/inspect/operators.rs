@@ -66,7 +66,7 @@ const FUSED: &[&str] = &[
 
 /// The operator's name for people, if it may be there.
 pub(super) fn check(domain: &str, kind: &str) -> Result<String, Fault> {
-    let plain = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let plain = (1..=64).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match domain {
         _ if !plain => Err(Fault::Operator { domain: domain.into(), kind: kind.into() }),
         _ if STANDARD.contains(&domain) => Ok(kind.to_owned()),

@@ -93,6 +93,8 @@ fn what_is_no_model_is_named() {
         (&field(7, ""), "without a graph"),
         (&int(7, 3), "without a graph"),
         (&[field(7, node("", "Identity", &[])), vec![0x0b]].concat(), "makes no sense"),
+        // A second graph, to those who cut its tag to 32 bits.
+        (&[model(&[node("", "Identity", &[])]), vec![0xba, 0x80, 0x80, 0x80, 0x10, 0]].concat(), "makes no sense"),
     ] {
         check_refused(bytes, message);
     }
@@ -210,6 +212,7 @@ fn operators_only_compute() {
         ("ai.onnx.contrib", "PyCustomOp"),
         ("", ""),
         ("", "a/b"),
+        ("", &"x".repeat(65)),
     ] {
         check_refused(&model(&[node(domain, kind, &[])]), "not allowed");
         check_refused(&model(&[node("", "If", &[field(6, node(domain, kind, &[]))])]), "not allowed");

@@ -13,7 +13,7 @@ use super::{Dimension, External, Fault, Inspection, Limits, Port, is_plain_name}
 /// The most bytes of a name, of a description of an input, and of a metadata entry.
 const NAME_BYTES: u64 = 4 << 10;
 const PORT_BYTES: u64 = 64 << 10;
-const ENTRY_BYTES: u64 = 1 << 20;
+const ENTRY_BYTES: u64 = 256 << 10;
 
 /// The most inputs, outputs, operator sets and metadata entries, of each.
 const MOST_ENTRIES: usize = 256;
@@ -90,8 +90,9 @@ impl<'a> Walk<'a> {
         self.structure().map(|()| self.found)
     }
 
+    /// Whether what was read so far is within the limit of what is not weights.
     fn structure(&self) -> Result<(), Fault> {
-        let bytes = self.found.bytes.saturating_sub(self.payload);
+        let bytes = self.wire.end(0).saturating_sub(self.payload);
         at_most("bytes beside weights", bytes, self.limits.structure_bytes)
     }
 
@@ -126,6 +127,7 @@ impl<'a> Walk<'a> {
 
     /// `NodeProto`
     fn node(&mut self, end: u64, depth: u64) -> Result<(), Fault> {
+        self.structure()?;
         self.found.nodes += 1;
         at_most("operators", self.found.nodes, self.limits.nodes)?;
         let (mut domain, mut kind) = (String::new(), String::new());
@@ -157,6 +159,7 @@ impl<'a> Walk<'a> {
 
     /// `TensorProto`; answers its name.
     fn tensor(&mut self, end: u64) -> Result<String, Fault> {
+        self.structure()?;
         self.tensors += 1;
         at_most("tensors", self.tensors, self.limits.tensors)?;
         let mut tensor = Tensor::default();
@@ -205,7 +208,8 @@ impl<'a> Walk<'a> {
                 let entry = self.message(length, "bytes of an external data entry", NAME_BYTES)?;
                 tensor.outside(entry)?;
             }
-            (14, Value::Varint(place)) => tensor.away |= place == EXTERNAL,
+            // Readers cut an enum to 32 bits.
+            (14, Value::Varint(place)) => tensor.away |= place & 0xffff_ffff == EXTERNAL,
             (_, value) => self.wire.skip(value)?,
         }
         Ok(())

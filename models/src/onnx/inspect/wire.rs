@@ -47,7 +47,9 @@ impl Wire {
             return Ok(None);
         }
         let tag = self.varint(end)?;
-        let number = u32::try_from(tag >> 3).ok().filter(|number| *number > 0).ok_or(Fault::Broken { at: self.at })?;
+        // Some readers cut a longer tag to 32 bits, and would find another field than we do.
+        let tag = u32::try_from(tag).ok().filter(|tag| *tag >> 3 > 0).ok_or(Fault::Broken { at: self.at })?;
+        let number = tag >> 3;
         let value = match tag & 7 {
             0 => Value::Varint(self.varint(end)?),
             1 => self.fixed(8, end)?,
