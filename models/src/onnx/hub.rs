@@ -196,7 +196,7 @@ pub enum HubError {
 
 fn denied(token: bool) -> &'static str {
     if token {
-        "the token in HF_TOKEN has no access to it, or there is no such repository"
+        "the token has no access to it, or there is no such repository"
     } else {
         "there is no such repository, or it needs a token: set HF_TOKEN (and accept the model's terms on its page)"
     }
@@ -261,14 +261,14 @@ impl Hub {
     }
 
     fn source(&self, id: &str, revision: &str) -> Result<Source, HubError> {
-        let builder = ApiBuilder::from_cache(Cache::new(self.home.join("hub")))
+        let cache = Cache::new(self.home.join("hub"));
+        let token = self.token.clone().or_else(|| cache.token());
+        let known = token.is_some();
+        let builder = ApiBuilder::from_cache(cache)
             .with_endpoint(self.endpoint.clone())
+            .with_token(token)
             .with_progress(false)
             .with_user_agent("openanomaly", env!("CARGO_PKG_VERSION"));
-        let builder = match &self.token {
-            Some(token) => builder.with_token(Some(token.clone())),
-            None => builder,
-        };
         let client = |error: ApiError| HubError::Client { endpoint: self.endpoint.clone(), message: error.to_string() };
         let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
         Ok(Source {
@@ -276,7 +276,7 @@ impl Hub {
             url: format!("{}/api/{}", self.endpoint, repo.api_url()),
             repo: builder.build().map_err(client)?.repo(repo),
             secure: self.endpoint.starts_with("https://"),
-            token: self.token.is_some(),
+            token: known,
             pause: self.pause,
         })
     }

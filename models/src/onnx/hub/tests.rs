@@ -102,7 +102,7 @@ fn a_token_goes_to_the_hub_alone() {
     let mut home = with(Repository { token: Some("secret"), ..usual() });
     home.check_error(None, "set HF_TOKEN");
     home.hub.token = Some("wrong".into());
-    home.check_error(None, "the token in HF_TOKEN has no access");
+    home.check_error(None, "the token has no access");
     home.hub.token = Some("secret".into());
     home.check_pull(&["model.onnx all"]);
 }

@@ -161,6 +161,8 @@ fn weights_lie_beside_the_graph() {
         "sub\\model.data",
         "C:model.data",
         "a\0b",
+        "model.onnx",
+        "Manifest.JSON",
         // What ONNX Runtime takes for an address in memory.
         "*/_ORT_MEM_ADDR_/*",
     ] {

@@ -303,7 +303,10 @@ impl Tensor {
 /// Weights lie beside their graph: a plain name of a file, no path. So is refused what ONNX Runtime takes for an address in
 /// memory, too.
 fn check_location(location: &str) -> Result<(), Fault> {
-    match is_plain_name(location) {
+    let lower = location.to_ascii_lowercase();
+    // Those are a graph and its manifest, never weights.
+    let taken = [".onnx", ".json"].iter().any(|ending| lower.ends_with(ending));
+    match is_plain_name(location) && !taken {
         true => Ok(()),
         false => Err(Fault::External { location: location.into(), why: "only a plain file name is allowed" }),
     }
