@@ -108,7 +108,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
-        Command::Models(args) => models::models(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,

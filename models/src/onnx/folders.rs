@@ -36,8 +36,10 @@ fn folder_of(variable: &str, below: &str) -> Option<PathBuf> {
 }
 
 impl Settings {
-    /// The models folder: the one that is set, else `openanomaly/models` in the user's data folder.
+    /// The models folder: the one that is set, here or by `OPENANOMALY_MODELS`, else `openanomaly/models` in the user's
+    /// data folder.
     pub fn models_folder(&self) -> Option<PathBuf> {
-        self.folder.clone().or_else(|| Some(data()?.join("models")))
+        let named = || env::var_os("OPENANOMALY_MODELS").filter(|value| !value.is_empty()).map(PathBuf::from);
+        self.folder.clone().or_else(named).or_else(|| Some(data()?.join("models")))
     }
 }

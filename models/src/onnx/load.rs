@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::card::{Card, PREFIX};
 use super::graph::{Graph, GraphError, Maker, ports};
+use super::inspect::{Limits, inspect};
 use super::runtime;
 use super::settings::{Provider, Settings};
 
@@ -59,6 +60,10 @@ impl Graph {
                 "it has {bytes} bytes, and onnx.max_file_bytes is {}",
                 settings.max_file_bytes
             )));
+        }
+        if let Source::File(path) = &source {
+            let limits = Limits { file_bytes: settings.max_file_bytes, ..Limits::default() };
+            inspect(path, &limits).map_err(|error| refused(error.fault.to_string()))?;
         }
         let cores = settings.sessions.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into)).max(1);
         let (sessions, threads) = if bytes > HELD_ONCE_BYTES { (1, cores) } else { (cores, 1) };

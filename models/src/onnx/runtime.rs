@@ -65,6 +65,16 @@ pub(super) fn environment(settings: &Settings) -> Result<Environment, RuntimeErr
     Ok(environment)
 }
 
+/// The library that is looked at first, without loading it; none where there is none to be found.
+pub fn find(settings: &Settings) -> Option<PathBuf> {
+    let search = Search::here(settings);
+    match search.named {
+        Some((path, _)) if path.is_dir() => library_in(&path),
+        Some((path, _)) => Some(path).filter(|path| path.is_file()),
+        None => search.folders.iter().find_map(|folder| library_in(folder)),
+    }
+}
+
 /// Where a library is looked for, in this order.
 struct Search {
     /// Named outright: nothing else will do.

@@ -4,7 +4,10 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use models::{ForecastError, LevelError};
+use models::onnx::InstallError;
+use models::onnx::hub::HubError;
+use models::onnx::library::LibraryError;
+use models::{BuildError, ForecastError, LevelError};
 use tsdb::ReadError;
 use tsdb::file::FileError;
 
@@ -39,6 +42,15 @@ pub enum CliError {
     /// The demo broke off.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
+    /// The models folder, or a model in it.
+    #[error(transparent)]
+    Library(LibraryError),
+    /// A model can't be fetched.
+    #[error(transparent)]
+    Hub(HubError),
+    /// ONNX Runtime can't be fetched.
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// A file can't be read or written.
     #[error("{path}", path = path.display())]
     File {
@@ -62,6 +74,33 @@ impl CliError {
 impl From<LevelError> for CliError {
     fn from(error: LevelError) -> Self {
         Self::Usage(format!("--quantile: {error}"))
+    }
+}
+
+impl From<LibraryError> for CliError {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::Id { .. } => Self::Usage(error.to_string()),
+            other => Self::Library(other),
+        }
+    }
+}
+
+impl From<HubError> for CliError {
+    fn from(error: HubError) -> Self {
+        match error {
+            HubError::Library(error) => error.into(),
+            HubError::Revision { .. } | HubError::Choose { .. } | HubError::NoFile { .. } => {
+                Self::Usage(error.to_string())
+            }
+            other => Self::Hub(other),
+        }
+    }
+}
+
+impl From<BuildError> for CliError {
+    fn from(error: BuildError) -> Self {
+        Self::Usage(error.to_string())
     }
 }
 

@@ -55,7 +55,7 @@ impl ModelArgs {
             return Ok(Chosen { id: spec.id, forecaster });
         }
         let spec = ModelSpec::local(self.model.as_deref().unwrap_or(preferred::FIRST), self.parameters()?);
-        let forecaster = models::build(&spec, &resources).map_err(|error| CliError::Usage(error.to_string()))?;
+        let forecaster = models::build(&spec, &resources)?;
         forecaster.prepare()?;
         Ok(Chosen { id: spec.id, forecaster })
     }

@@ -1,0 +1,58 @@
+//! `models runtime`
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use models::onnx::{Progress, install, runtime as onnx_runtime};
+
+use super::{CliError, Shelf, Terminal, bar};
+
+/// Shows or fetches ONNX Runtime, the library that foundation models need.
+#[derive(clap::Args, Debug)]
+pub(super) struct RuntimeArgs {
+    #[command(subcommand)]
+    command: RuntimeCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum RuntimeCommand {
+    /// Shows which library is used; exits with 1 where there is none.
+    Show,
+    /// Fetches the library from the Python package index into the user's cache folder.
+    Install,
+}
+
+pub(super) fn runtime(args: &RuntimeArgs, shelf: &Shelf, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+    match args.command {
+        RuntimeCommand::Show => show(shelf, terminal),
+        RuntimeCommand::Install => fetch(terminal),
+    }
+}
+
+fn show(shelf: &Shelf, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+    let found = onnx_runtime::find(&shelf.settings);
+    match &found {
+        Some(path) => writeln!(terminal.out, "{}", path.display())?,
+        None => writeln!(
+            terminal.out,
+            "ONNX Runtime is not installed: `openanomaly models runtime install` fetches version {}, and so does the \
+             first forecast that needs it",
+            onnx_runtime::VERSION
+        )?,
+    }
+    Ok(ExitCode::from(u8::from(found.is_none())))
+}
+
+fn fetch(terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+    let shown = bar("ONNX Runtime", None);
+    let path = install::install(&|Progress { done_bytes, all_bytes }| {
+        if let Some(all) = all_bytes {
+            shown.set_length(all);
+        }
+        shown.set_position(done_bytes);
+    });
+    shown.finish_and_clear();
+    writeln!(terminal.out, "ONNX Runtime {} is in {}", onnx_runtime::VERSION, path?.display())?;
+    Ok(ExitCode::SUCCESS)
+}
