@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use models::onnx::{Settings, runtime};
 use models::{Forecaster, ModelSpec, Resources};
 use serde_json::Map;
+
+use crate::cli::models::runtime::fetch_shown;
 
 /// The first choice: a foundation model that comes with the program, but needs ONNX Runtime.
 pub const FIRST: &str = "nano";
@@ -19,9 +22,17 @@ pub fn choose(resources: &Resources, tell: impl FnOnce(String)) -> (ModelSpec, A
         (spec, model)
     };
     let (first, forecaster) = model(FIRST);
-    if let Err(error) = forecaster.prepare() {
+    if let Err(error) = ready(&*forecaster, resources.onnx.settings()) {
         tell(format!("{SECOND} is used in place of {FIRST}: {error}"));
         return model(SECOND);
     }
     (first, forecaster)
+}
+
+/// Makes the model ready; what has to be fetched for it is, where people see how far that has come.
+fn ready(model: &dyn Forecaster, settings: &Settings) -> Result<(), String> {
+    if settings.fetch && runtime::find(settings).is_none() {
+        fetch_shown().map_err(|error| format!("ONNX Runtime can't be fetched: {error}"))?;
+    }
+    model.prepare().map_err(|error| error.to_string())
 }

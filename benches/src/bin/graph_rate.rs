@@ -10,7 +10,10 @@ use benches::{Cost, argument};
 use models::onnx::Settings;
 use models::{Forecaster, Levels, ModelSpec, Request, Resources};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Whatever went wrong.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
     let (folder, id): (PathBuf, String) = (argument(1, "FOLDER"), argument(2, "MODEL"));
     let (file, horizon): (PathBuf, usize) = (argument(3, "FILE"), argument(4, "HORIZON"));
     let rounds: usize = argument(5, "ROUNDS");
@@ -22,7 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let contexts: Vec<&[f64]> = contexts.iter().map(Vec::as_slice).collect();
     let core = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     core.install(|| one(&model, &contexts, horizon))?;
-    let rates: Result<Vec<f64>, _> = (0..rounds).map(|_| core.install(|| one(&model, &contexts, horizon))).collect();
+    let rates: Result<Vec<f64>, Failure> =
+        (0..rounds).map(|_| core.install(|| one(&model, &contexts, horizon))).collect();
     let best = rates?.into_iter().fold(0.0, f64::max);
     writeln!(std::io::stdout(), r#"{{"series_a_second": {best:.2}}}"#)?;
     Ok(())
@@ -33,11 +37,7 @@ fn numbers(line: &str) -> Result<Vec<f64>, std::num::ParseFloatError> {
 }
 
 /// Series a second of CPU time, for one call with all of them.
-fn one(
-    model: &Arc<dyn Forecaster>,
-    contexts: &[&[f64]],
-    horizon: usize,
-) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
+fn one(model: &Arc<dyn Forecaster>, contexts: &[&[f64]], horizon: usize) -> Result<f64, Failure> {
     let levels = Levels::new(vec![0.1, 0.5, 0.9])?;
     let cost = Cost::begin();
     model.forecast(&Request::new(contexts, 1_700_000_000_000, Duration::from_secs(300), horizon, &levels))?;

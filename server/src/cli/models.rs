@@ -4,7 +4,7 @@ mod bench;
 mod fetch;
 mod inspect;
 mod list;
-mod runtime;
+pub(crate) mod runtime;
 mod verify;
 
 use std::io::{IsTerminal, Write};

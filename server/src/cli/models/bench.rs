@@ -65,7 +65,7 @@ impl Measured {
 
 pub(super) fn bench(args: &BenchArgs, shelf: &Shelf, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
     let id = full_id(&args.id);
-    let named = ModelArgs { model: id.to_owned(), param: args.param.clone() };
+    let named = ModelArgs { model: Some(id.to_owned()), param: args.param.clone() };
     let model = models::build(&ModelSpec::local(id, named.parameters()?), &shelf.resources())?;
     let started = Instant::now();
     model.prepare()?;

@@ -1,10 +1,11 @@
 //! `models runtime`
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use models::onnx::{Progress, install, runtime as onnx_runtime};
+use models::onnx::{InstallError, Progress, install, runtime as onnx_runtime};
 
 use super::{CliError, Shelf, Terminal, bar};
 
@@ -45,6 +46,13 @@ fn show(shelf: &Shelf, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
 }
 
 fn fetch(terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+    let path = fetch_shown()?;
+    writeln!(terminal.out, "ONNX Runtime {} is in {}", onnx_runtime::VERSION, path.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fetches the library into the user's cache folder, with a bar where stderr is a terminal.
+pub(crate) fn fetch_shown() -> Result<PathBuf, InstallError> {
     let shown = bar("ONNX Runtime", None);
     let path = install::install(&|Progress { done_bytes, all_bytes }| {
         if let Some(all) = all_bytes {
@@ -53,6 +61,5 @@ fn fetch(terminal: &mut Terminal) -> Result<ExitCode, CliError> {
         shown.set_position(done_bytes);
     });
     shown.finish_and_clear();
-    writeln!(terminal.out, "ONNX Runtime {} is in {}", onnx_runtime::VERSION, path?.display())?;
-    Ok(ExitCode::SUCCESS)
+    path
 }
