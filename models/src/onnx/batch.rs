@@ -275,9 +275,12 @@ mod tests {
 
     const NAN: f64 = f64::NAN;
 
+    /// A batch: contexts `[row, time]`, groups, and the future `[row, horizon]`.
+    type Asked = (Array2<f32>, Vec<i64>, Array2<f32>);
+
     /// Answers the number of the row, and keeps what it was asked.
     #[derive(Default)]
-    struct Spy(Mutex<Vec<(Array2<f32>, Vec<i64>, Array2<f32>)>>);
+    struct Spy(Mutex<Vec<Asked>>);
 
     impl Architecture for Spy {
         fn predict(&self, _: &Graph, batch: &Batch<'_>) -> Result<Array3<f32>, GraphError> {
@@ -289,12 +292,8 @@ mod tests {
         }
     }
 
-    /// What a model is asked of `contexts`, sorted by length, each batch as `[row, time]`, groups and `[row, horizon]`.
-    fn asked(
-        contexts: &[&[f64]],
-        together: bool,
-        covariates: &[Covariate<'_>],
-    ) -> Vec<(Array2<f32>, Vec<i64>, Array2<f32>)> {
+    /// The batches that a model is asked of `contexts`.
+    fn asked(contexts: &[&[f64]], together: bool, covariates: &[Covariate<'_>]) -> Vec<Asked> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tiny.onnx");
         std::fs::write(&path, Tiny::new().file()).unwrap();
