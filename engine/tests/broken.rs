@@ -42,7 +42,7 @@ fn every_wrong_document_says_what_is_wrong() {
     let mut messages = String::new();
     for (name, text) in &cases {
         let errors = match Pipeline::parse(text, name) {
-            Ok(pipeline) => panic!("{name} was accepted as {pipeline:?}"),
+            Ok(_) => panic!("{name} was accepted"),
             Err(errors) => errors,
         };
         assert!(!errors.errors().is_empty(), "{name}");

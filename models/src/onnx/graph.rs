@@ -138,9 +138,15 @@ impl Graph {
         self.inputs.iter().find(|port| port.name == name)
     }
 
-    /// How many rows and points a context must have, where the graph leaves that not open.
+    /// The input that takes contexts: `context`, or the first one of numbers `[row, time]`.
+    pub(crate) fn context(&self) -> Option<&Port> {
+        let like = |port: &&Port| port.kind == Kind::F32 && port.shape.len() == 2;
+        self.input("context").or_else(|| self.inputs.iter().find(like))
+    }
+
+    /// How many rows and points a context must have, where the graph does not leave that open.
     pub(crate) fn fixed(&self) -> (Option<usize>, Option<usize>) {
-        let shape = self.inputs.first().map(|port| port.shape.as_slice()).unwrap_or_default();
+        let shape = self.context().map(|port| port.shape.as_slice()).unwrap_or_default();
         (shape.first().copied().flatten(), shape.get(1).copied().flatten())
     }
 
@@ -264,5 +270,56 @@ fn kind(element: TensorElementType) -> Kind {
         TensorElementType::Int64 => Kind::I64,
         TensorElementType::Bool => Kind::Bool,
         _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use ndarray::{Array2, arr2};
+
+    use super::*;
+    use crate::onnx::Settings;
+    use crate::onnx::tiny::Tiny;
+
+    fn tiny(settings: &Settings) -> Graph {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.onnx");
+        std::fs::write(&path, Tiny::new().file()).unwrap();
+        Graph::open(&path, settings).unwrap()
+    }
+
+    fn ask(graph: &Graph, name: &str, contexts: &Array2<f32>) -> Result<Vec<ArrayD<f32>>, GraphError> {
+        graph.run(&[(name, Input::F32(contexts.view().into_dyn()))])
+    }
+
+    #[test]
+    fn sessions_are_bounded_and_shared() {
+        let graph = tiny(&Settings { sessions: Some(1), ..Settings::default() });
+        assert_eq!(graph.sessions(), 1);
+        thread::scope(|scope| {
+            for row in 0..8 {
+                let graph = &graph;
+                scope.spawn(move || {
+                    let contexts = arr2(&[[0.0, row as f32], [0.0, 5.0]]);
+                    for _ in 0..20 {
+                        let found = ask(graph, "context", &contexts).unwrap();
+                        assert_eq!(found[0].as_slice().unwrap()[..4], [-1.0, -2.0, 0.0, 0.0].map(|it| it + row as f32));
+                    }
+                });
+            }
+        });
+        assert_eq!(graph.lock().made, 1);
+    }
+
+    #[test]
+    fn a_run_that_fails_costs_no_session() {
+        let graph = tiny(&Settings { sessions: Some(1), ..Settings::default() });
+        for _ in 0..3 {
+            let error = ask(&graph, "history", &arr2(&[[1.0]])).unwrap_err().to_string();
+            assert!(error.contains("tiny.onnx failed: "), "{error}");
+        }
+        assert!(ask(&graph, "context", &arr2(&[[1.0]])).is_ok());
     }
 }
