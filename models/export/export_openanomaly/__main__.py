@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--family", choices=["auto", *FAMILIES], default="auto", help="what the checkpoint is; seen from its files by default")
     export.add_argument("--license", help="of the weights, where it is not known")
     export.add_argument("--revision", help="commit, tag or branch on the hub")
+    export.add_argument("--tolerance", type=float, help="the largest distance from upstream that is kept, in deviations of the context")
     export.set_defaults(run=_export)
 
     fixtures = commands.add_parser("fixtures", help="small models of random weights with what upstream answers, to test a port on")
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 def _export(options: argparse.Namespace) -> None:
     from .export import export
 
-    manifest = export(options.source, options.output, options.precision, options.family, options.license, options.revision)
+    manifest = export(options.source, options.output, options.precision, options.family, options.license, options.revision, options.tolerance)
     proof = manifest["parity"]
     print(
         f"{options.output / manifest['file']}: {manifest['family']} {manifest['precision']}, {manifest['bytes'] / 1e6:.1f} MB, "

@@ -22,12 +22,18 @@ LOSSY = {"fp16": 0.05, "int8": 1.0}
 
 
 def export(
-    source: str, output: Path, weights: str = "fp32", family_name: str = "auto", license: str | None = None, revision: str | None = None
+    source: str,
+    output: Path,
+    weights: str = "fp32",
+    family_name: str = "auto",
+    license: str | None = None,
+    revision: str | None = None,
+    tolerance: float | None = None,
 ) -> dict:
     """Exports `source`, a hub id or a folder, to `output/model.onnx` and `output/manifest.json`. Answers the manifest.
 
-    `weights` is one of `PRECISIONS`, `family_name` one of `FAMILIES` or `auto`; a `license` that is given wins over what is found.
-    Nothing is written to `output` where the graph is not as good as it must be.
+    `weights` is one of `PRECISIONS`, `family_name` one of `FAMILIES` or `auto`; a `license` that is given wins over what is found, and a
+    `tolerance` over that of the family and of `LOSSY`. Nothing is written to `output` where the graph is not as good as it must be.
     """
     checkpoint = resolve(source, revision)
     chosen = family(name_of(checkpoint) if family_name == "auto" else family_name)
@@ -37,10 +43,18 @@ def export(
         raise
     except Exception as error:
         raise ExportError(f"{checkpoint.id} can't be loaded as {chosen.name}: {error}") from error
-    return export_loaded(chosen, upstream, checkpoint, output, weights, license)
+    return export_loaded(chosen, upstream, checkpoint, output, weights, license, tolerance)
 
 
-def export_loaded(chosen: Family, upstream, checkpoint: Checkpoint, output: Path, weights: str = "fp32", license: str | None = None) -> dict:
+def export_loaded(
+    chosen: Family,
+    upstream,
+    checkpoint: Checkpoint,
+    output: Path,
+    weights: str = "fp32",
+    license: str | None = None,
+    tolerance: float | None = None,
+) -> dict:
     """As `export`, of an upstream model that is loaded already."""
     contract = chosen.contract(upstream)
     source = checkpoint.describe(license)
@@ -48,7 +62,8 @@ def export_loaded(chosen: Family, upstream, checkpoint: Checkpoint, output: Path
     _describe(model, contract, source, weights)
     with tempfile.TemporaryDirectory() as folder:
         graph = _save(model, Path(folder))
-        proof = prove(chosen, upstream, graph, contract, weights)
+        limit = max(chosen.tolerance, LOSSY.get(weights, 0.0)) if tolerance is None else tolerance
+        proof = prove(chosen, upstream, graph, contract, limit)
         if not proof["max_error"] <= proof["tolerance"]:
             found = f"{proof['max_error']:.2g} from upstream in case {proof['worst']}, more than {proof['tolerance']:g}"
             raise ExportError(f"{source.id} in {weights} is {found}: not kept")
@@ -62,13 +77,12 @@ def export_loaded(chosen: Family, upstream, checkpoint: Checkpoint, output: Path
     return manifest
 
 
-def prove(chosen: Family, upstream, graph: Path, contract: Contract, weights: str) -> dict:
-    """The largest error over a family's cases, with the case that has it."""
+def prove(chosen: Family, upstream, graph: Path, contract: Contract, tolerance: float) -> dict:
+    """The largest error over a family's cases, the case that has it, and the tolerance it was held against."""
     run = runner(graph)
     cases = chosen.cases(contract)
     errors = {case.name: _error(chosen, upstream, run, contract, case) for case in cases}
     worst = max(errors, key=errors.get)
-    tolerance = max(chosen.tolerance, LOSSY.get(weights, 0.0))
     return {"max_error": float(f"{errors[worst]:.3g}"), "cases": len(cases), "tolerance": tolerance, "worst": worst}
 
 

@@ -74,6 +74,11 @@ def test_smaller_precisions_are_smaller_and_close(traced, checkpoint, exported, 
     assert manifest["parity"]["max_error"] < 0.2
 
 
+def test_a_tolerance_that_is_given_decides(traced, checkpoint, tmp_path):
+    with pytest.raises(ExportError, match="more than 1e-09: not kept"):
+        export_loaded(*traced, resolve(str(checkpoint)), tmp_path, tolerance=1e-9)
+
+
 def test_large_weights_lie_beside_the_graph(traced, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "MESSAGE_LIMIT", 1000)
     manifest = export_loaded(*traced, resolve(str(checkpoint)), tmp_path)
