@@ -14,13 +14,12 @@ mod oip;
 mod options;
 mod train;
 
-use std::cell::RefCell;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use reqwest::Url;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::answer::Answer;
 use self::batch::Batch;
@@ -49,10 +48,15 @@ pub(crate) fn build(spec: &ModelSpec, endpoint: &Endpoint) -> Built {
     Ok(Arc::new(Remote { client: Client::new(&options), options }))
 }
 
-/// Waits for a future on this thread, which must be one that may block.
-fn wait<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
+/// Blocks this thread until a future is done. One that belongs to a runtime must not wait in another, and has a thread
+/// of its own wait for it.
+fn wait<T: Send>(future: impl Future<Output = T> + Send) -> Result<T, Fault> {
     let runtime = RUNTIME.as_ref().map_err(|error| Fault::Setup(format!("no connections can be made: {error}")))?;
-    Ok(runtime.block_on(future))
+    if Handle::try_current().is_err() {
+        return Ok(runtime.block_on(future));
+    }
+    let waited = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(future)).join());
+    Ok(waited.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
 /// A model behind a URL.
@@ -71,12 +75,10 @@ impl Forecaster for Remote {
             return Ok(forecast);
         }
         let batches = Batch::of(request, self.options.batch);
-        let down = &RefCell::new(None);
-        let answers = stream::iter(&batches)
-            .map(|batch| async move { (batch, self.ask(batch, down).await) })
-            .buffer_unordered(self.options.concurrency)
-            .collect::<Vec<_>>();
-        for (batch, answers) in wait(answers).map_err(|fault| self.error(fault))? {
+        let down = Mutex::new(None);
+        let asks: Vec<_> = batches.iter().map(|batch| self.ask(batch, &down)).collect();
+        let answers = stream::iter(asks).buffered(self.options.concurrency).collect::<Vec<_>>();
+        for (batch, answers) in batches.iter().zip(wait(answers).map_err(|fault| self.error(fault))?) {
             self.fill(&mut forecast, batch, answers);
         }
         let asked: usize = batches.iter().map(Batch::len).sum();
@@ -127,18 +129,14 @@ impl Remote {
     }
 
     /// Asks about a batch. Where an endpoint is `down`, there is no use in asking it further in the same forecast.
-    async fn ask(
-        &self,
-        batch: &Batch<'_>,
-        down: &RefCell<Option<Failed>>,
-    ) -> Result<Vec<Result<Answer, Fault>>, Failed> {
-        if let Some(failed) = &*down.borrow() {
-            return Err(failed.clone());
+    async fn ask(&self, batch: &Batch<'_>, down: &Mutex<Option<Failed>>) -> Result<Vec<Result<Answer, Fault>>, Failed> {
+        if let Some(failed) = known(down).clone() {
+            return Err(failed);
         }
         let call = self.call(batch)?;
         let reply = self.client.send(&call).await.inspect_err(|failed| {
             if failed.fault.is_hopeless() {
-                *down.borrow_mut() = Some(failed.clone());
+                *known(down) = Some(failed.clone());
             }
         })?;
         Ok(self.read(&reply, batch, call.limit)?)
@@ -192,6 +190,11 @@ impl Remote {
             }
         }
     }
+}
+
+/// Why the endpoint is not asked any further, if that is so. Nothing can break while it is looked at.
+fn known(down: &Mutex<Option<Failed>>) -> MutexGuard<'_, Option<Failed>> {
+    down.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

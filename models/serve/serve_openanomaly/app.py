@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Form, Header, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
+from polars.exceptions import PolarsError
 from pydantic import BaseModel, Field
 
 from .frames import Writer, columns
@@ -96,8 +97,11 @@ def make_app(model: Forecaster, writer: Writer, artifacts: Path | None = None) -
 
     @app.post("/predict/arrow")
     def predict_arrow(data: UploadFile, request: str = Form(), accept: str = Header(default="")) -> Response:
-        question = Question.model_validate_json(request)
-        asked = writer.read(data.file.read())
+        try:
+            question = Question.model_validate_json(request)
+            asked = writer.read(data.file.read())
+        except (KeyError, OSError, ValueError, PolarsError) as error:
+            raise BadRequest(f"the request can't be read: {error}") from error
         quantiles = ask(
             asked.histories, question.prediction_length, question.quantiles, question.parameters
         )

@@ -397,6 +397,12 @@ fn health_is_an_answer_of_any_kind() {
     }
 }
 
+#[tokio::test]
+async fn a_thread_of_another_runtime_may_wait() {
+    let server = Server::saying(200, "", GOOD);
+    assert_eq!(ask_one(&server.url, "{}").unwrap().of(0), GOOD_ROWS);
+}
+
 #[test]
 fn joint_requests_are_refused() {
     let server = Server::saying(200, "", GOOD);
