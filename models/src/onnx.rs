@@ -17,6 +17,8 @@ mod rollout;
 pub mod runtime;
 pub mod settings;
 mod timesfm;
+#[cfg(test)]
+mod tiny;
 mod toto;
 
 use std::collections::HashMap;
@@ -269,5 +271,123 @@ mod tests {
         let copy = build(&ModelSpec::local("own/copy", Map::new()), &resources).unwrap();
         let context = seasonal(200, 24, 8);
         assert_eq!(ask(&*copy, &[&context], 12), ask(&*nano(&resources), &[&context], 12));
+    }
+
+    /// A graph of a few nodes in the models folder.
+    fn own(tiny: &tiny::Tiny, parameters: &str) -> (tempfile::TempDir, Arc<dyn Forecaster>) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("own/tiny")).unwrap();
+        std::fs::write(folder.path().join("own/tiny/model.onnx"), tiny.file()).unwrap();
+        let resources = Resources::new(Settings { folder: Some(folder.path().to_owned()), ..Settings::default() });
+        let spec = ModelSpec::local("own/tiny", serde_json::from_str(parameters).unwrap());
+        (folder, build(&spec, &resources).unwrap())
+    }
+
+    fn at(model: &dyn Forecaster, contexts: &[&[f64]], levels: &[f64], horizon: usize) -> Result<Forecast, String> {
+        let levels = Levels::new(levels.to_vec()).unwrap();
+        let request = Request::new(contexts, 0, Duration::from_secs(60), horizon, &levels);
+        model.forecast(&request).map_err(|error| error.to_string())
+    }
+
+    /// A median of 100 and a median absolute deviation of 1, ending in 110.
+    fn hundred() -> Vec<f64> {
+        (0..40).map(|i| if i == 39 { 110.0 } else { 99.0 + f64::from(i % 3) }).collect()
+    }
+
+    fn check_tiny(tiny: &tiny::Tiny) {
+        let (_folder, model) = own(tiny, "{}");
+        let context = hundred();
+        let longer = [seasonal(100, 24, 1), hundred()].concat();
+        let found = at(&*model, &[&context, &longer, &context], &[0.1, 0.5, 0.9], 2).unwrap();
+        for series in [0, 2] {
+            let expected = [109.0, 108.0, 110.0, 110.0, 111.0, 112.0];
+            let near = found.of(series).iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-4);
+            assert!(near, "{:?}", found.of(series));
+        }
+    }
+
+    #[test]
+    fn layouts_and_fixed_shapes_give_the_same() {
+        for input in [[0, 0], [1, 40], [7, 64], [0, 64]] {
+            for turned in [false, true] {
+                check_tiny(&tiny::Tiny { input, turned, ..tiny::Tiny::new() });
+            }
+        }
+    }
+
+    #[test]
+    fn crossing_quantiles_are_put_in_order() {
+        let offsets = vec![vec![1.0, 2.0], vec![0.0, 0.0], vec![-1.0, -2.0]];
+        check_tiny(&tiny::Tiny { offsets, ..tiny::Tiny::new() });
+    }
+
+    #[test]
+    fn no_number_is_no_answer() {
+        let (_folder, model) = own(&tiny::Tiny::new(), "{}");
+        // The last value is missing, and so is what this graph makes of it.
+        let context = [hundred(), vec![f64::NAN]].concat();
+        let found = at(&*model, &[&context], &[0.1, 0.5, 0.9], 3).unwrap();
+        assert!(found.of(0).iter().all(|value| (95.0..105.0).contains(value)), "{:?}", found.of(0));
+    }
+
+    #[test]
+    fn beyond_one_run_what_has_grown_is_carried_on() {
+        let (_folder, model) = own(&tiny::Tiny::new(), "{}");
+        let found = at(&*model, &[&hundred()], &[0.1, 0.5, 0.9], 5).unwrap();
+        let expected = [1.0, 2.0, 4.0f64.sqrt(), 7.0f64.sqrt(), 7.0f64.sqrt()];
+        for (ahead, width) in expected.into_iter().enumerate() {
+            assert!((found.quantile(0, 1)[ahead] - 110.0).abs() < 1e-4);
+            let above = found.quantile(0, 2)[ahead] - 110.0;
+            assert!((above - width).abs() < 1e-3, "{above} and not {width} at {ahead}");
+        }
+    }
+
+    #[test]
+    fn graphs_that_do_not_keep_to_what_they_say_are_named() {
+        let right = tiny::Tiny::new;
+        let fact = |key: &'static str, value: &'static str| {
+            let facts = right().facts.into_iter().filter(|(known, _)| *known != key).chain([(key, value)]).collect();
+            tiny::Tiny { facts, ..right() }
+        };
+        for (tiny, expected) in [
+            (tiny::Tiny { rows: 7, ..right() }, "model.onnx failed: "),
+            (fact("quantiles", "0.1,0.4,0.6,0.9"), "answered [1, 3, 2], where [batch, 4 quantiles, steps ahead]"),
+            (fact("family", "arima"), "model.onnx can't be loaded: it is of the family \"arima\""),
+            (fact("contract", "2"), "it keeps to contract 2"),
+        ] {
+            let (_folder, model) = own(&tiny, "{}");
+            let error = at(&*model, &[&hundred()], &[0.5], 2).unwrap_err();
+            assert!(error.contains("model own/tiny: ") && error.contains(expected), "{error:?} lacks {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_says_what_the_file_does_not() {
+        let (folder, model) = own(&tiny::Tiny { facts: vec![], ..tiny::Tiny::new() }, "{}");
+        assert!(model.takes_joint());
+        let error = model.prepare().unwrap_err().to_string();
+        assert!(error.contains("does not say of which family"), "{error}");
+        let manifest = folder.path().join("own/tiny/manifest.json");
+        std::fs::write(&manifest, "{").unwrap();
+        let error = model.prepare().unwrap_err().to_string();
+        assert!(error.contains("manifest.json: "), "{error}");
+        std::fs::write(&manifest, r#"{"family": "nano", "quantiles": [0.1, 0.5, 0.9], "context_max": 64}"#).unwrap();
+        model.prepare().unwrap();
+        assert!(!model.takes_joint());
+    }
+
+    #[test]
+    fn parameters_hold() {
+        let context = [seasonal(30, 24, 1), hundred()].concat();
+        let (_folder, model) = own(&tiny::Tiny::new(), r#"{"least_context": 50, "batch": 1, "context": 45}"#);
+        let flat = at(&*model, &[&context], &[0.5], 1).unwrap();
+        assert!((flat.of(0)[0] - 100.0).abs() < 2.0, "{:?}", flat.of(0));
+        let (_folder, model) = own(&tiny::Tiny::new(), r#"{"least_context": 20, "context": 30}"#);
+        assert!((at(&*model, &[&context], &[0.5], 1).unwrap().of(0)[0] - 110.0).abs() < 1e-4);
+        for parameters in [r#"{"batch": 0}"#, r#"{"context": -1}"#, r#"{"least_context": 0}"#, r#"{"file": "a.onnx"}"#]
+        {
+            let spec = ModelSpec::local("own/tiny", serde_json::from_str(parameters).unwrap());
+            assert!(build(&spec, &Resources::default()).is_err(), "{parameters} was taken");
+        }
     }
 }

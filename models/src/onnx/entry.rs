@@ -2,14 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 
 use super::batch::{self, MOST_TOGETHER, Options};
 use super::graph::{Graph, GraphError};
 use super::load::Source;
-use super::{Graphs, Settings};
+use super::{Graphs, Settings, lock};
 use crate::entry::{BuildError, Built, Entry, Parameter, parse};
 use crate::forecast::Forecast;
 use crate::forecaster::{ForecastError, Forecaster, Request};
@@ -194,8 +194,7 @@ struct Model {
 
 impl Model {
     fn graph(&self) -> Result<Arc<Graph>, ForecastError> {
-        // What is behind the lock is whole at any time.
-        let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut graph = lock(&self.graph);
         if let Some(graph) = &*graph {
             return Ok(Arc::clone(graph));
         }
@@ -210,7 +209,7 @@ impl Model {
     }
 
     fn check_joint(&self, graph: &Graph, request: &Request<'_>) -> Result<(), ForecastError> {
-        if request.is_joint() && !graph.card().family.architecture().takes_joint() {
+        if request.is_joint() && !takes_joint(graph) {
             return Err(ForecastError::new(&self.id, "it forecasts each series from its own past alone"));
         }
         let rows = request.covariates.len() + if request.together { request.contexts.len() } else { 1 };
@@ -220,6 +219,10 @@ impl Model {
         }
         Ok(())
     }
+}
+
+fn takes_joint(graph: &Graph) -> bool {
+    graph.card().family.architecture().takes_joint()
 }
 
 impl Forecaster for Model {
@@ -235,6 +238,7 @@ impl Forecaster for Model {
 
     fn takes_joint(&self) -> bool {
         // The family of a file is known when it is loaded.
-        !matches!(self.place, Place::Bundled)
+        let graph = lock(&self.graph);
+        graph.as_ref().map_or(!matches!(self.place, Place::Bundled), |graph| takes_joint(graph))
     }
 }

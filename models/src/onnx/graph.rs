@@ -138,9 +138,15 @@ impl Graph {
         self.inputs.iter().find(|port| port.name == name)
     }
 
-    /// How many rows and points a context must have, where the graph leaves that not open.
+    /// The input that takes contexts: `context`, or the first one of numbers `[row, time]`.
+    pub(crate) fn context(&self) -> Option<&Port> {
+        let like = |port: &&Port| port.kind == Kind::F32 && port.shape.len() == 2;
+        self.input("context").or_else(|| self.inputs.iter().find(like))
+    }
+
+    /// How many rows and points a context must have, where the graph does not leave that open.
     pub(crate) fn fixed(&self) -> (Option<usize>, Option<usize>) {
-        let shape = self.inputs.first().map(|port| port.shape.as_slice()).unwrap_or_default();
+        let shape = self.context().map(|port| port.shape.as_slice()).unwrap_or_default();
         (shape.first().copied().flatten(), shape.get(1).copied().flatten())
     }
 

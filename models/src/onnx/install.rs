@@ -158,16 +158,18 @@ impl Installer<'_> {
         self.put(&unpacked)
     }
 
-    /// Moves the unpacked files to where they belong. Another process may have been faster, which is as good.
+    /// Moves the unpacked files to where they belong, in one step. Another process may have been faster, which is as good.
     fn put(&self, unpacked: &Path) -> Result<PathBuf, InstallError> {
-        if library_in(&self.folder).is_none()
-            && fs::rename(unpacked, &self.folder).is_err()
-            && library_in(&self.folder).is_none()
-        {
-            // A folder without the library is in the way.
-            let failed = |error| write_error(&self.folder, error);
-            fs::remove_dir_all(&self.folder).map_err(failed)?;
-            fs::rename(unpacked, &self.folder).map_err(failed)?;
+        if let Err(error) = fs::rename(unpacked, &self.folder) {
+            if let Some(path) = library_in(&self.folder) {
+                return Ok(path);
+            }
+            // A folder without the library is in the way: it goes to where it is deleted with all that is temporary.
+            let aside = fs::rename(&self.folder, unpacked.with_file_name("aside"));
+            let moved = aside.and_then(|()| fs::rename(unpacked, &self.folder));
+            if moved.is_err() && library_in(&self.folder).is_none() {
+                return Err(write_error(&self.folder, error));
+            }
         }
         library_in(&self.folder).ok_or_else(|| write_error(&self.folder, io::ErrorKind::NotFound.into()))
     }

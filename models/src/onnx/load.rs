@@ -1,7 +1,5 @@
 //! A graph from a file or from this program: its first session, its card, and the provider that it runs on.
 
-#[cfg(test)]
-use std::path::Path;
 use std::path::PathBuf;
 use std::{fmt, fs, thread};
 
@@ -16,8 +14,8 @@ use super::graph::{Graph, GraphError, Maker, ports};
 use super::runtime;
 use super::settings::{Provider, Settings};
 
-/// A graph greater than this is held once, on all threads, rather than once a thread.
-const HELD_ONCE_BYTES: u64 = 256 << 20;
+/// Every session holds the weights: there are no more of them than make up this much, with more threads each instead.
+const MOST_HELD_BYTES: u64 = 1 << 30;
 /// A manifest is a page of text.
 const MOST_MANIFEST_BYTES: u64 = 1 << 20;
 
@@ -60,8 +58,7 @@ impl Graph {
                 settings.max_file_bytes
             )));
         }
-        let cores = settings.sessions.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into)).max(1);
-        let (sessions, threads) = if bytes > HELD_ONCE_BYTES { (1, cores) } else { (cores, 1) };
+        let (sessions, threads) = sessions(bytes, settings);
         let environment = runtime::environment(settings)?;
         let recipe = Recipe { source, environment, provider: settings.provider, threads };
         let first = recipe.session()?;
@@ -70,15 +67,14 @@ impl Graph {
         let make: Maker = Box::new(move || recipe.session());
         Ok(Self::new(name, card, first, sessions, make))
     }
+}
 
-    /// Loads the graph in a file.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    #[cfg(test)]
-    pub(crate) fn open(path: &Path, settings: &Settings) -> Result<Self, GraphError> {
-        Self::load(Source::File(path.to_owned()), settings)
-    }
+/// How many sessions a graph of so many bytes gets, and how many threads each.
+fn sessions(bytes: u64, settings: &Settings) -> (usize, usize) {
+    let threads = settings.sessions.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into)).max(1);
+    let affordable = usize::try_from(MOST_HELD_BYTES / bytes.max(1)).unwrap_or(usize::MAX);
+    let sessions = affordable.clamp(1, threads);
+    (sessions, threads / sessions)
 }
 
 /// Says what was assumed, and under which licence the weights are.
@@ -183,5 +179,21 @@ where
             P::NAME
         )),
         Err(error) => Err(error.message().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn great_graphs_are_held_a_few_times_only() {
+        let settings = Settings { sessions: Some(8), ..Settings::default() };
+        for (megabytes, expected) in
+            [(0, (8, 1)), (3, (8, 1)), (200, (5, 1)), (500, (2, 4)), (900, (1, 8)), (4000, (1, 8))]
+        {
+            assert_eq!(sessions(megabytes << 20, &settings), expected, "{megabytes} MB");
+        }
+        assert_eq!(sessions(1, &Settings { sessions: Some(0), ..Settings::default() }), (1, 1));
     }
 }

@@ -27,7 +27,7 @@ impl Architecture for Nano {
 }
 
 fn pass(graph: &Graph, contexts: &Array2<f32>) -> Result<Array3<f32>, GraphError> {
-    let name = graph.inputs().first().map_or("context", |port| port.name.as_str());
+    let name = graph.context().map_or("context", |port| port.name.as_str());
     let found = graph.run(&[(name, Input::F32(contexts.view().into_dyn()))])?;
     let first = found.into_iter().next().ok_or_else(|| graph.shape_error(&[], "an output".to_owned()))?;
     let found = graph.quantiles(first)?;

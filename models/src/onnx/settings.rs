@@ -16,7 +16,8 @@ pub struct Settings {
     pub fetch: bool,
     /// Where graphs run; one that is not there is an error.
     pub provider: Provider,
-    /// How many graphs of a model run at the same time, each on one thread; by default one for each core.
+    /// How many runs of a model's graph there are at the same time, each on one thread; by default one for each core.
+    /// A graph with weights of hundreds of megabytes gets fewer, with as many threads in all.
     pub sessions: Option<usize>,
     /// A graph whose file is greater is refused, in bytes.
     pub max_file_bytes: u64,
