@@ -36,18 +36,26 @@ pub(crate) struct Options {
 /// # Errors
 /// The graph's.
 pub(crate) fn forecast(graph: &Graph, options: Options, request: &Request<'_>) -> Result<Forecast, GraphError> {
+    forecast_by(graph.card().family.architecture(), graph, options, request)
+}
+
+fn forecast_by(
+    architecture: &dyn Architecture,
+    graph: &Graph,
+    options: Options,
+    request: &Request<'_>,
+) -> Result<Forecast, GraphError> {
     let mut forecast = Forecast::unknown(request.contexts.len(), request.levels.clone(), request.horizon);
     let size = request.levels.len() * request.horizon;
     if size == 0 || request.contexts.is_empty() {
         return Ok(forecast);
     }
-    let card = graph.card();
     let job = Job {
         graph,
-        architecture: card.family.architecture(),
+        architecture,
         options,
         levels: request.levels.as_slice(),
-        map: LevelMap::new(&card.quantiles, request.levels),
+        map: LevelMap::new(&graph.card().quantiles, request.levels),
         horizon: request.horizon,
         joint: request.is_joint(),
     };
@@ -134,7 +142,7 @@ fn longest(rows: &[Row<'_>]) -> usize {
 /// What is the same for every batch of a request.
 struct Job<'a> {
     graph: &'a Graph,
-    architecture: &'static dyn Architecture,
+    architecture: &'a dyn Architecture,
     options: Options,
     levels: &'a [f64],
     map: LevelMap,
@@ -255,5 +263,103 @@ impl Job<'_> {
 fn write(to: &mut [f32], from: &[f64]) {
     for (to, value) in to.iter_mut().zip(from) {
         *to = value.clamp(-FARTHEST, FARTHEST) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use ndarray::Array3;
+
+    use super::*;
+    use crate::check::noise;
+    use crate::forecast::Levels;
+    use crate::onnx::Settings;
+    use crate::onnx::tiny::Tiny;
+
+    const NAN: f64 = f64::NAN;
+
+    /// A batch: contexts `[row, time]`, groups, and the future `[row, horizon]`.
+    type Asked = (Array2<f32>, Vec<i64>, Array2<f32>);
+
+    /// Answers the number of the row, and keeps what it was asked.
+    #[derive(Default)]
+    struct Spy(Mutex<Vec<Asked>>);
+
+    impl Architecture for Spy {
+        fn predict(&self, _: &Graph, batch: &Batch<'_>) -> Result<Array3<f32>, GraphError> {
+            let shape = (batch.contexts.nrows(), 3, batch.horizon);
+            let future = batch.future.map(|future| future.to_owned()).unwrap_or_default();
+            let asked = (batch.contexts.to_owned(), batch.groups.unwrap_or_default().to_vec(), future);
+            self.0.lock().unwrap().push(asked);
+            Ok(Array3::from_shape_fn(shape, |(row, level, _)| row as f32 + level as f32 / 10.0))
+        }
+    }
+
+    /// The batches that a model is asked of `contexts`.
+    fn asked(contexts: &[&[f64]], together: bool, covariates: &[Covariate<'_>]) -> Vec<Asked> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.onnx");
+        std::fs::write(&path, Tiny::new().file()).unwrap();
+        let graph = Graph::open(&path, &Settings { sessions: Some(1), ..Settings::default() }).unwrap();
+        let (spy, levels) = (Spy::default(), Levels::new(vec![0.5]).unwrap());
+        let plain = Request::new(contexts, 0, Duration::from_secs(60), 2, &levels);
+        let request = Request { together, covariates, ..plain };
+        let options = Options { context: None, least_context: 4, batch: 4 };
+        let forecast = forecast_by(&spy, &graph, options, &request).unwrap();
+        assert_eq!(forecast.series(), contexts.len());
+        assert!((0..contexts.len()).all(|series| forecast.of(series).iter().all(|value| value.is_finite())));
+        spy.0.into_inner().unwrap()
+    }
+
+    #[test]
+    fn rows_of_like_length_go_together() {
+        let lengths = [5, 60, 9, 200, 58, 12, 64];
+        let series: Vec<Vec<f64>> = lengths.iter().map(|length| noise(*length, 1)).collect();
+        let contexts: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
+        let batches = asked(&contexts, false, &[]);
+        // Rounded up to patches of 4, cut to 64 points, and none of less than half the longest.
+        let mut shapes: Vec<_> = batches.iter().map(|(contexts, ..)| contexts.dim()).collect();
+        shapes.sort_unstable();
+        assert_eq!(shapes, [(1, 8), (2, 12), (4, 64)]);
+        assert!(batches.iter().all(|(_, groups, future)| groups.is_empty() && future.is_empty()));
+    }
+
+    #[test]
+    fn what_is_no_question_is_not_asked() {
+        let (series, few) = (noise(40, 1), [vec![NAN; 30], noise(3, 2)].concat());
+        let batches = asked(&[&series, &[5.0; 40], &few], false, &[]);
+        assert_eq!(batches.len(), 1);
+        assert_eq!(batches[0].0.dim(), (1, 40));
+    }
+
+    #[test]
+    fn gaps_are_gaps_and_what_is_short_is_padded_on_its_left() {
+        let batches = asked(&[&[-2.0, -1.0, 0.0, NAN, 1.0, 2.0], &[3.0, 1.0, 2.0, 4.0, 5.0]], false, &[]);
+        let text = format!("{:?}", batches[0].0.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>());
+        assert_eq!(text, "[[NaN, NaN, -2.0, -1.0, 0.0, NaN, 1.0, 2.0], [NaN, NaN, NaN, 0.0, -2.0, -1.0, 1.0, 2.0]]");
+    }
+
+    #[test]
+    fn covariates_go_with_every_series() {
+        let (a, b) = (noise(20, 1), noise(16, 2));
+        let past: Vec<f64> = (0..18).map(f64::from).collect();
+        let known = Covariate { past: &past, future: &[18.0, NAN] };
+        let nothing = Covariate { past: &[NAN, NAN], future: &[1.0, 2.0] };
+        let past_only = Covariate { past: &past, future: &[] };
+        let batches = asked(&[&a, &b], false, &[known, nothing]);
+        let (contexts, groups, future) = &batches[0];
+        assert_eq!((contexts.dim(), future.dim(), groups.as_slice()), ((4, 20), (4, 2), &[0, 0, 1, 1][..]));
+        for row in [1, 3] {
+            // The step from the last known value to the first known one ahead is as long as any other.
+            let step = contexts[[row, 19]] - contexts[[row, 18]];
+            assert!((future[[row, 0]] - contexts[[row, 19]] - step).abs() < 1e-5 && future[[row, 1]].is_nan());
+            assert!(future.row(row - 1).iter().all(|value| value.is_nan()));
+        }
+        let (contexts, groups, future) = &asked(&[&a, &b], true, &[known, past_only])[0];
+        assert_eq!((contexts.dim(), groups.as_slice()), ((4, 20), &[0; 4][..]));
+        assert!(future.row(3).iter().all(|value| value.is_nan()) && future[[2, 0]].is_finite());
     }
 }

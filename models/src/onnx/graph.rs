@@ -272,3 +272,54 @@ fn kind(element: TensorElementType) -> Kind {
         _ => Kind::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use ndarray::{Array2, arr2};
+
+    use super::*;
+    use crate::onnx::Settings;
+    use crate::onnx::tiny::Tiny;
+
+    fn tiny(settings: &Settings) -> Graph {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.onnx");
+        std::fs::write(&path, Tiny::new().file()).unwrap();
+        Graph::open(&path, settings).unwrap()
+    }
+
+    fn ask(graph: &Graph, name: &str, contexts: &Array2<f32>) -> Result<Vec<ArrayD<f32>>, GraphError> {
+        graph.run(&[(name, Input::F32(contexts.view().into_dyn()))])
+    }
+
+    #[test]
+    fn sessions_are_bounded_and_shared() {
+        let graph = tiny(&Settings { sessions: Some(1), ..Settings::default() });
+        assert_eq!(graph.sessions(), 1);
+        thread::scope(|scope| {
+            for row in 0..8 {
+                let graph = &graph;
+                scope.spawn(move || {
+                    let contexts = arr2(&[[0.0, row as f32], [0.0, 5.0]]);
+                    for _ in 0..20 {
+                        let found = ask(graph, "context", &contexts).unwrap();
+                        assert_eq!(found[0].as_slice().unwrap()[..4], [-1.0, -2.0, 0.0, 0.0].map(|it| it + row as f32));
+                    }
+                });
+            }
+        });
+        assert_eq!(graph.lock().made, 1);
+    }
+
+    #[test]
+    fn a_run_that_fails_costs_no_session() {
+        let graph = tiny(&Settings { sessions: Some(1), ..Settings::default() });
+        for _ in 0..3 {
+            let error = ask(&graph, "history", &arr2(&[[1.0]])).unwrap_err().to_string();
+            assert!(error.contains("tiny.onnx failed: "), "{error}");
+        }
+        assert!(ask(&graph, "context", &arr2(&[[1.0]])).is_ok());
+    }
+}

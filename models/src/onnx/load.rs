@@ -69,6 +69,14 @@ impl Graph {
     }
 }
 
+#[cfg(test)]
+impl Graph {
+    /// Loads the graph in a file.
+    pub(crate) fn open(path: &std::path::Path, settings: &Settings) -> Result<Self, GraphError> {
+        Self::load(Source::File(path.to_owned()), settings)
+    }
+}
+
 /// How many sessions a graph of so many bytes gets, and how many threads each.
 fn sessions(bytes: u64, settings: &Settings) -> (usize, usize) {
     let threads = settings.sessions.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into)).max(1);
