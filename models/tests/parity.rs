@@ -3,7 +3,7 @@
 //!
 //! `models/parity.sh` makes small models of random weights, asks the packages, and runs this.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails says where, and by how much")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
