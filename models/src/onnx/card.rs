@@ -60,7 +60,6 @@ pub(crate) struct Card {
     pub(crate) precision: Option<String>,
     /// What nobody said and was assumed, a sentence each.
     pub(crate) assumed: Vec<String>,
-    facts: Map<String, Value>,
 }
 
 impl Card {
@@ -96,13 +95,7 @@ impl Card {
             source: facts.text("source"),
             precision: facts.text("precision"),
             assumed,
-            facts: facts.0,
         })
-    }
-
-    /// What is stated under any other key, as text.
-    pub(crate) fn said(&self, key: &str) -> Option<String> {
-        self.facts.get(key).map(text_of)
     }
 }
 
@@ -227,7 +220,7 @@ mod tests {
 
     fn stated() -> Value {
         json!({"contract": "1", "family": "nano", "quantiles": "0.1,0.5,0.9", "horizon": "64", "patch": "16",
-            "context_max": "2048", "license": "Apache-2.0", "heads": "point,spread"})
+            "context_max": "2048", "license": "Apache-2.0"})
     }
 
     #[test]
@@ -238,7 +231,6 @@ mod tests {
         assert_eq!(card.quantiles.as_slice(), [0.1, 0.5, 0.9]);
         assert_eq!((card.horizon, card.patch, card.context_max), (64, 16, 2048));
         assert_eq!(card.license.as_deref(), Some("Apache-2.0"));
-        assert_eq!(card.said("heads").as_deref(), Some("point,spread"));
         assert!(card.assumed.is_empty());
     }
 

@@ -111,11 +111,12 @@ mod tests {
     use crate::onnx::Settings;
     use crate::onnx::family::Batch;
     use crate::onnx::graph::{Graph, GraphError};
+    use crate::onnx::load::Source;
 
     /// A graph in a layout that others have published; `testdata/make.py` says what it answers.
     fn graph(name: &str) -> Graph {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/onnx/testdata");
-        Graph::open(&folder.join(name).with_extension("onnx"), &Settings::default()).unwrap()
+        Graph::load(Source::File(folder.join(name).with_extension("onnx")), &Settings::default()).unwrap()
     }
 
     fn predict(graph: &Graph, batch: &Batch<'_>) -> Result<Array3<f32>, GraphError> {
