@@ -68,7 +68,7 @@ fn facts(manifest: &Manifest, found: &Inspection) -> Vec<(&'static str, Option<S
     let patch = manifest.patch.map(|patch| format!(", in patches of {patch}")).unwrap_or_default();
     let points = |points: u64| count(usize::try_from(points).unwrap_or(usize::MAX), "point", "points");
     let sets = |(domain, version): &(String, i64)| {
-        let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+        let domain = if domain.is_empty() { "ai.onnx" } else { domain.as_str() };
         format!("{domain} {version}")
     };
     vec![

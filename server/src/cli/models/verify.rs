@@ -66,7 +66,10 @@ fn verify_one(id: &str, shelf: &Shelf) -> Result<String, CliError> {
     }
     let error = forecast_wave(id, &Resources::new(settings))?;
     let files = if built_in { "" } else { "files are good; " };
-    Ok(format!("{files}forecasts a plain wave with an error of {}% of its amplitude", number(error * 100.0)))
+    Ok(format!(
+        "{files}forecasts a plain wave with an error of {}% of its amplitude",
+        number((error * 1e4).round() / 100.0)
+    ))
 }
 
 /// The mean distance of the median from a wave that goes on, in parts of the wave's amplitude.
