@@ -20,9 +20,9 @@ mod nano;
 mod rollout;
 pub mod runtime;
 pub mod settings;
+mod timesfm;
 #[cfg(test)]
 mod tiny;
-mod timesfm;
 mod toto;
 
 use std::collections::HashMap;

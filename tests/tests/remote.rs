@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tests::{Scene, Service, VictoriaMetrics, load, sleep_until};
+use tsdb::Read as _;
 use tsdb::prometheus::Connection;
 use tsdb::prometheus::QueryRange;
 use tsdb::prometheus::client::{Client, Direction};
