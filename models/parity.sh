@@ -31,4 +31,11 @@ fixtures() {
 }
 
 [ -n "${FIXTURES:-}" ] || fixtures
-OPENANOMALY_PARITY=$(cd "$FIXTURES" && pwd) cargo test --package models --test parity -- --ignored --nocapture
+OPENANOMALY_PARITY=$(cd "$FIXTURES" && pwd)
+export OPENANOMALY_PARITY
+if cargo nextest --version >/dev/null 2>&1; then
+  # Built as ./test builds it, so that nothing is built twice.
+  cargo nextest run --run-ignored only -E 'package(models) and binary(parity)'
+else
+  cargo test --package models --test parity -- --ignored
+fi
