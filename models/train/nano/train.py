@@ -16,7 +16,7 @@ LENGTHS = ((256, 0.25), (512, 0.4), (1024, 0.3), (2048, 0.05))
 HORIZONS_PER_STEP = 24
 WARMUP_STEPS = 200
 SAVE_SECONDS = 120
-REPORT_STEPS = 25
+REPORT_STEPS = 50
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Settings:
     average: float = 0.998
     device: str = "cpu"
     bf16: bool = True
+    compiled: bool = False
     tokens: int = TOKENS
     config: Config = field(default_factory=Config)
 
@@ -118,6 +119,8 @@ class Trainer:
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.rng = np.random.default_rng([settings.seed, 1])
         self.step = 0
+        # A static graph for each length of context: fused on a CPU, a step takes a third less.
+        self.loss = torch.compile(loss, dynamic=False) if settings.compiled else loss
         draws = np.random.default_rng([settings.seed, 2])
         horizon = settings.config.horizon
         self.validation = [data.batch(draws, validation, 192, t, horizon) for t in (256, 512, 1024)]
@@ -158,7 +161,7 @@ class Trainer:
         positions = np.append(rng.choice(patches - 1, patches // 2 - 1, replace=False), patches - 1)
         steps = rng.choice(config.horizon, min(HORIZONS_PER_STEP, config.horizon), replace=False, p=self.chances)
         where = self.tensor(np.sort(positions)), self.tensor(np.sort(steps))
-        return loss(self.model, self.tensor(context), self.tensor(target), *where, True, self.settings.bf16)
+        return self.loss(self.model, self.tensor(context), self.tensor(target), *where, True, self.settings.bf16)
 
     @torch.no_grad()
     def validate(self) -> list[float]:
