@@ -94,17 +94,18 @@ def loss(
     model: Nano, context: Tensor, target: Tensor, positions: Tensor, steps: Tensor, weighted: bool, bf16: bool
 ) -> Tensor:
     """The mean loss of forecasts made after each patch in `positions`, at the horizons `steps`."""
+    ends = (positions + 1) * model.config.patch
     with torch.autocast(context.device.type, dtype=torch.bfloat16, enabled=bf16):
-        e, s = model.body(context)
-        last, ratio = s.last[:, positions], s.ratio[:, positions]
-        q = model.quantiles(e[:, positions], last, ratio, steps).float()
-    whole = torch.cat([context, target], 1)
-    y = whole[:, ((positions + 1) * model.config.patch)[:, None] + steps[None, :]]
-    known = torch.logical_not(torch.isnan(y)) & (s.seen[:, positions] > 0)[..., None]
-    z = torch.asinh((torch.nan_to_num(y) - s.mean[:, positions, None]) / s.spread[:, positions, None])
+        e, s, history = model.body(context)
+        s = s.at(positions)
+        q = model.quantiles(e[:, positions], s, model.cycles(history, s, ends, steps), steps).float()
+    y = torch.cat([context, target], 1)[:, ends[:, None] + steps[None, :]]
+    known = torch.logical_not(torch.isnan(y)) & (s.seen > 0)[..., None]
+    centred = torch.nan_to_num(y) - s.centre[..., None]
+    z = torch.asinh((centred - s.mean[..., None]) / s.spread[..., None])
     each = pinball(model, q, z) * known
     if weighted:
-        each = each / difficulty(ratio, steps)
+        each = each / difficulty(s.ratio, steps)
     return each.sum() / known.sum().clamp(min=1)
 
 
