@@ -323,4 +323,6 @@ class Nano(nn.Module):
         end = torch.full((1,), 1, device=context.device) * (history.value.shape[1] - max(self.config.lags))
         cycles = self.cycles(history, s, end, steps)
         q = self.quantiles(e, s, cycles)[:, 0]
+        # Beyond any use, but an overflow would spoil what a caller averages.
+        q = q.clamp(-15.0, 15.0)
         return torch.sinh(q) * s.spread[..., None] + (s.mean + s.centre)[..., None]
