@@ -156,7 +156,10 @@ def composition(rng: Generator, n: int, length: int) -> Array:
     other = np.where(rng.random(n) < 0.5, period * 7, period / rng.integers(2, 13, n)).clip(3, 900)
     second, _ = periodic(rng, n, length, other)
     process = gaussian_process(rng, n, length)
-    size = lambda p, centre, width: chance(rng, n, p) * np.exp(rng.normal(centre, width, (n, 1)))
+
+    def size(p: float, centre: float, width: float) -> Array:
+        return chance(rng, n, p) * np.exp(rng.normal(centre, width, (n, 1)))
+
     trend = np.linspace(-1, 1, length)[None, :] * chance(rng, n, 0.3) * rng.normal(0, 1, (n, 1))
     x = size(0.68, 0, 0.6) * season + size(0.35, -0.7, 0.6) * second + size(0.45, -0.4, 0.8) * process
     x = x + size(0.2, -0.2, 0.8) * random_walk(rng, n, length) + trend
@@ -171,8 +174,8 @@ def load(rng: Generator, n: int, length: int) -> Array:
     """Demand in arbitrary positive units: a daily shape, quieter weekends, drift, autocorrelated noise."""
     day = column(rng.choice(STEPS_PER_DAY, n))
     t = np.arange(length)[None, :] + np.floor(rng.uniform(0, 7 * day))
-    x = template(rng, t / day % 1.0)
-    x = 0.7 * standard(_harmonics(rng, t / day % 1.0)) + 0.5 * chance(rng, n, 0.6) * standard(x)
+    shape = template(rng, t / day % 1.0)
+    x = 0.7 * standard(_harmonics(rng, t / day % 1.0)) + 0.5 * chance(rng, n, 0.6) * standard(shape)
     weekend = (t // day) % 7 < 2
     x = np.where(weekend & chance(rng, n, 0.6), x * rng.uniform(0.2, 1, (n, 1)) - rng.uniform(0, 1, (n, 1)), x)
     x = x * between(rng, n, 0.05, 1.2) + between(rng, n, 0.02, 0.4) * gaussian_process(rng, n, length)

@@ -36,7 +36,7 @@ class Budget:
 
 @dataclass
 class Settings:
-    """What a run needs to know; everything here but `threads` and `device` changes the result."""
+    """What a run needs to know beside its budget and its series."""
 
     out: Path
     seed: int = 0
@@ -129,6 +129,7 @@ class Trainer:
         self.chances = 0.5 * near / near.sum() + 0.5 / horizon
 
     def tensor(self, x: np.ndarray) -> Tensor:
+        """An array on the device of the model."""
         return torch.from_numpy(x).to(self.device)
 
     def train_step(self, now: float) -> float:
