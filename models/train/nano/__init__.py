@@ -1,0 +1,1 @@
+"""Training, evaluation and export of the bundled zero-shot forecaster."""
