@@ -31,7 +31,7 @@ pub fn choose(resources: &Resources, tell: impl FnOnce(String)) -> (ModelSpec, A
 
 /// Makes the model ready; what has to be fetched for it is, where people see how far that has come.
 fn ready(model: &dyn Forecaster, settings: &Settings) -> Result<(), String> {
-    if settings.fetch && runtime::find(settings).is_none() {
+    if runtime::must_be_fetched(settings) {
         fetch_shown().map_err(|error| format!("ONNX Runtime can't be fetched: {error}"))?;
     }
     model.prepare().map_err(|error| error.to_string())

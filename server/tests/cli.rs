@@ -95,6 +95,24 @@ fn detect_tells_scripts_what_it_found() {
 }
 
 #[test]
+fn without_onnx_runtime_a_classical_model_takes_the_place_of_nano() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path());
+    let path = path.to_str().unwrap();
+    let without =
+        |args: &[&str]| openanomaly(args).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so").output().unwrap();
+    let output = without(&["detect", path]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("mstl"), "{}", stdout(&output));
+    let said = stderr(&output);
+    assert!(said.contains("mstl is used in place of nano") && said.contains("/nowhere/libonnxruntime.so"), "{said}");
+    // One that was named is never replaced.
+    let output = without(&["detect", path, "--model", "nano"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("/nowhere/libonnxruntime.so"), "{}", stderr(&output));
+}
+
+#[test]
 fn stdin_and_a_reader_that_goes_away_are_fine() {
     let mut child = openanomaly(&["detect", "-", "--output", "csv"])
         .stdin(Stdio::piped())

@@ -75,6 +75,11 @@ pub fn find(settings: &Settings) -> Option<PathBuf> {
     }
 }
 
+/// Whether the first model that needs the library has to fetch it: none is named, none is there, and it may be.
+pub fn must_be_fetched(settings: &Settings) -> bool {
+    settings.fetch && Search::here(settings).named.is_none() && find(settings).is_none()
+}
+
 /// Where a library is looked for, in this order.
 struct Search {
     /// Named outright: nothing else will do.
