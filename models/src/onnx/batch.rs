@@ -315,15 +315,15 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_like_length_go_together() {
+    fn rows_of_one_length_go_together() {
         let lengths = [5, 60, 9, 200, 58, 12, 64];
         let series: Vec<Vec<f64>> = lengths.iter().map(|length| noise(*length, 1)).collect();
         let contexts: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
         let batches = asked(&contexts, false, &[]);
-        // Rounded up to patches of 4, cut to 64 points, and none of less than half the longest.
+        // Rounded up to patches of 4, cut to 64 points, and none padded any further.
         let mut shapes: Vec<_> = batches.iter().map(|(contexts, ..)| contexts.dim()).collect();
         shapes.sort_unstable();
-        assert_eq!(shapes, [(1, 8), (2, 12), (4, 64)]);
+        assert_eq!(shapes, [(1, 8), (2, 12), (2, 60), (2, 64)]);
         assert!(batches.iter().all(|(_, groups, future)| groups.is_empty() && future.is_empty()));
     }
 
