@@ -166,8 +166,8 @@ mod tests {
         let far: Vec<f64> = plain.iter().map(|value| value + 1e9).collect();
         let found = forecast("nano", "{}", &request(&[&plain, &far]));
         for (near, far) in found.of(0).iter().zip(found.of(1)) {
-            // What a double at a billion can tell, and a little of single precision.
-            assert!((far - 1e9 - near).abs() < 1e-5, "{far} is not {near} and a billion");
+            // What a double at a billion can tell, and a little of single precision, of a spread of 4.
+            assert!((far - 1e9 - near).abs() < 1e-4, "{far} is not {near} and a billion");
         }
     }
 

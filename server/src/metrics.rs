@@ -360,7 +360,9 @@ impl Forecaster for MeteredModel {
             Ok(forecast) => {
                 let failed = forecast.failures().len() as u64;
                 metrics.forecast_series.get_or_create(&labels).inc_by(forecast.series() as u64 - failed);
-                metrics.forecast_errors.get_or_create(&labels).inc_by(failed);
+                if failed > 0 {
+                    metrics.forecast_errors.get_or_create(&labels).inc_by(failed);
+                }
             }
             Err(_) => drop(metrics.forecast_errors.get_or_create(&labels).inc()),
         }
