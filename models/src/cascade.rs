@@ -87,7 +87,7 @@ impl Named {
 fn build(spec: &ModelSpec, resources: &Resources) -> Built {
     let Parameters { cheap, dear, surprise, error } = parse(&ENTRY, &spec.parameters)?;
     for (name, value) in [("surprise", surprise), ("error", error)] {
-        if !(value >= 0.0) {
+        if value.is_nan() || value < 0.0 {
             return Err(wrong(name, format!("{value} is not 0 or more")));
         }
     }

@@ -107,6 +107,9 @@ pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> LibraryError {
     move |source| LibraryError::Io { path: path.to_owned(), source }
 }
 
+/// A model's id, and what is there of it.
+pub type Listed = (String, Result<Installed, LibraryError>);
+
 impl Library {
     /// The library in `folder`, which need not be there yet.
     pub fn new(folder: PathBuf, limits: Limits) -> Self {
@@ -192,7 +195,7 @@ impl Library {
     ///
     /// # Errors
     /// The folder can't be read.
-    pub fn list(&self) -> Result<Vec<(String, Result<Installed, LibraryError>)>, LibraryError> {
+    pub fn list(&self) -> Result<Vec<Listed>, LibraryError> {
         let mut ids = vec![];
         for organisation in names(&self.folder)? {
             let names = names(&self.folder.join(&organisation))?;

@@ -152,7 +152,9 @@ fn what_is_here_already_is_not_fetched_again() {
         let home = with(usual());
         let folder = home.library.own(".downloads/org/name").unwrap();
         fs::write(folder.join(part.file_name().unwrap()), content).unwrap();
-        message.map(|message| home.check_error(None, message));
+        if let Some(message) = message {
+            home.check_error(None, message);
+        }
         home.pull().unwrap();
         home.library.verify("org/name").unwrap();
     }
