@@ -307,7 +307,7 @@ impl Watch {
             return Ok(known.clone());
         }
         let (pipeline, history, model) = (self.pipeline.clone(), self.history.clone(), self.ports.model.clone());
-        let known = self.known(origin).await?;
+        let known = self.known(origin, report).await?;
         let waits = model.waits();
         let made = compute(waits, move || Outlook::at(origin, &pipeline, &*model, &history, &known)).await;
         let made = made.unwrap_or_else(|| Err(ForecastError::new(&self.pipeline.model.id, "the model panicked")))?;
@@ -319,15 +319,24 @@ impl Watch {
     }
 
     /// What is known of every covariate for a forecast made at `origin`.
-    async fn known(&self, origin: Timestamp) -> Result<Vec<Known>, ReadError> {
+    async fn known(&self, origin: Timestamp, report: &mut Report) -> Result<Vec<Known>, ReadError> {
         let mut known = vec![];
         for covariate in &self.pipeline.covariates {
-            known.push(self.known_of(covariate, origin).await?);
+            let found = self.known_of(covariate, origin, report).await?;
+            if found.past.iter().all(|value| value.is_nan()) {
+                report.warnings.push(format!("covariate `{}`: its query answers nothing", covariate.name));
+            }
+            known.push(found);
         }
         Ok(known)
     }
 
-    async fn known_of(&self, covariate: &Covariate, origin: Timestamp) -> Result<Known, ReadError> {
+    async fn known_of(
+        &self,
+        covariate: &Covariate,
+        origin: Timestamp,
+        report: &mut Report,
+    ) -> Result<Known, ReadError> {
         let (step, points, horizon) = (self.pipeline.step, self.pipeline.context_points, self.pipeline.horizon_points);
         let ahead = if covariate.future { horizon } else { 0 };
         let (first, last) = (context_start(&self.pipeline, origin), origin + step.times(ahead));
@@ -338,6 +347,7 @@ impl Watch {
                 let count = values.len().min(past.len());
                 past[..count].copy_from_slice(&values[..count]);
             }
+            report.warnings.extend(answer.warnings);
         }
         let future = past.split_off(points);
         Ok(Known { past, future })

@@ -96,7 +96,12 @@ fn build(spec: &ModelSpec, resources: &Resources) -> Built {
 }
 
 fn wrong(parameter: &str, message: String) -> BuildError {
-    BuildError::Parameter { model: ENTRY.id, parameter: Some(parameter.to_owned()), message, allowed: String::new() }
+    BuildError::Parameter {
+        model: ENTRY.id.into(),
+        parameter: Some(parameter.to_owned()),
+        message,
+        allowed: String::new(),
+    }
 }
 
 /// One of the two models, and what it has done.

@@ -56,7 +56,7 @@ pub enum BuildError {
     #[error("model {model}: {}", parameter_fault(parameter.as_deref(), message, allowed))]
     Parameter {
         /// The model's id.
-        model: &'static str,
+        model: Box<str>,
         /// The parameter's key, where it is a known one.
         parameter: Option<String>,
         /// What was found and what was expected.
@@ -92,7 +92,7 @@ pub(crate) fn parse<P: DeserializeOwned>(entry: &Entry, parameters: &Map<String,
     serde_path_to_error::deserialize(Value::Object(parameters.clone())).map_err(|error| {
         let path = error.path().to_string();
         BuildError::Parameter {
-            model: entry.id,
+            model: entry.id.into(),
             parameter: entry.parameters.iter().any(|known| path.starts_with(known.name)).then_some(path),
             message: error.into_inner().to_string(),
             allowed: allowed(entry),

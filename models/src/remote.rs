@@ -81,6 +81,10 @@ impl Forecaster for Remote {
         for (batch, answers) in batches.iter().zip(wait(answers).map_err(|fault| self.error(fault))?) {
             self.fill(&mut forecast, batch, answers);
         }
+        // What could not be asked is asked again with the next pass; only wrong answers are final.
+        if let Some(failed) = known(&down).take() {
+            return Err(self.error(self.named(&failed)));
+        }
         let asked: usize = batches.iter().map(Batch::len).sum();
         match forecast.failures() {
             [first, ..] if forecast.failures().len() == asked => Err(self.error(&first.message)),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use engine::{Pipeline, Ports};
 use models::{BuildError, Forecaster, Resources};
@@ -146,6 +146,7 @@ impl Assembly {
             metrics: metrics.clone(),
             pipeline: pipeline.name.clone(),
             model: pipeline.model.id.clone(),
+            seen: Mutex::default(),
         });
         Ok(Ports {
             source: Arc::new(metered(store.source, pipeline, metrics)),

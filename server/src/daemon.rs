@@ -159,6 +159,7 @@ impl Service {
         // Files with secrets may have changed without their names.
         let is_same = config.datasources == self.config.datasources
             && config.catch_up == self.config.catch_up
+            && config.onnx == self.config.onnx
             && !config.datasources.values().any(Datasource::has_files);
         self.shared.catch_up = config.catch_up;
         (self.config, self.assembly) = (config, assembly);

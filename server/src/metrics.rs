@@ -1,7 +1,8 @@
 //! The service's own metrics, and ports that count and time what goes through them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -348,6 +349,8 @@ pub struct MeteredModel {
     pub pipeline: String,
     /// Its id.
     pub model: String,
+    /// What the models behind it had done when that was last looked at: series and seconds, by their ids.
+    pub seen: Mutex<HashMap<String, (u64, f64)>>,
 }
 
 impl Forecaster for MeteredModel {
@@ -397,12 +400,12 @@ impl MeteredModel {
 
     /// What the models behind this one have done so far.
     fn used(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for Usage { model, series, seconds } in self.inner.usage() {
             let labels = self.labels(&model);
-            let counter = self.metrics.cascade_series.get_or_create(&labels);
-            counter.inc_by(series.saturating_sub(counter.get()));
-            let counter = self.metrics.cascade_seconds.get_or_create(&labels);
-            counter.inc_by((seconds - counter.get()).max(0.0));
+            let (series_before, seconds_before) = seen.insert(model, (series, seconds)).unwrap_or_default();
+            self.metrics.cascade_series.get_or_create(&labels).inc_by(series.saturating_sub(series_before));
+            self.metrics.cascade_seconds.get_or_create(&labels).inc_by((seconds - seconds_before).max(0.0));
         }
     }
 }

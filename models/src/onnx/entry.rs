@@ -119,7 +119,7 @@ fn build_file(spec: &ModelSpec, resources: &Resources) -> Built {
     let mut others = spec.clone();
     let file = others.parameters.remove("file");
     let wrong = |message: &str| BuildError::Parameter {
-        model: FILE.id,
+        model: FILE.id.into(),
         parameter: Some("file".to_owned()),
         message: message.to_owned(),
         allowed: "file".to_owned(),
@@ -135,7 +135,22 @@ fn build_file(spec: &ModelSpec, resources: &Resources) -> Built {
 }
 
 fn built(entry: &'static Entry, place: Place, spec: &ModelSpec, resources: &Resources) -> Built {
-    let Parameters { context, least_context, batch } = parse(entry, &spec.parameters)?;
+    let named = |error| match error {
+        // One entry stands for all models of the folder.
+        BuildError::Parameter { parameter, message, allowed, .. } => {
+            BuildError::Parameter { model: spec.id.as_str().into(), parameter, message, allowed }
+        }
+        other => other,
+    };
+    let Parameters { context, least_context, batch } = parse(entry, &spec.parameters).map_err(named)?;
+    if context.is_some_and(|context| context < least_context) {
+        return Err(BuildError::Parameter {
+            model: spec.id.as_str().into(),
+            parameter: Some("context".to_owned()),
+            message: format!("it is less than least_context, {least_context}, so that nothing would be forecast"),
+            allowed: String::new(),
+        });
+    }
     let options =
         Options { context: context.map(Into::into), least_context: least_context.into(), batch: batch.into() };
     Ok(Arc::new(Model {
@@ -175,7 +190,9 @@ impl Place {
         let folder = folder.display();
         match self {
             Self::Hub(id) => {
-                format!("it is not in the models folder {folder}; `openanomaly models pull {id}` fetches it")
+                format!(
+                    "it is not in the models folder {folder}; `openanomaly models pull {id}` fetches it where the hub has it as ONNX, models/export makes one of it elsewhere"
+                )
             }
             Self::File(path) => format!("there is no {} in the models folder {folder}", path.display()),
             Self::Bundled => String::new(),

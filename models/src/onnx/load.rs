@@ -1,6 +1,7 @@
 //! A graph from a file or from this program: its first session, its card, and the provider that it runs on.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 use std::{fmt, fs, thread};
 
 use ort::environment::Environment;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::card::{Card, PREFIX};
 use super::graph::{Graph, GraphError, Maker, ports};
-use super::inspect::{Limits, inspect};
+use super::inspect::{External, Limits, inspect};
 use super::runtime;
 use super::settings::{Provider, Settings};
 
@@ -52,7 +53,8 @@ impl Graph {
     pub(crate) fn load(source: Source, settings: &Settings) -> Result<Self, GraphError> {
         let name = source.to_string();
         let refused = |message: String| GraphError::Load { graph: name.clone(), message };
-        let bytes = source.size().map_err(refused)?;
+        let mut bytes = source.size().map_err(refused)?;
+        let changed = source.changed();
         if bytes > settings.max_file_bytes {
             return Err(refused(format!(
                 "it has {bytes} bytes, and onnx.max_file_bytes is {}",
@@ -61,11 +63,15 @@ impl Graph {
         }
         if let Source::File(path) = &source {
             let limits = Limits { file_bytes: settings.max_file_bytes, ..Limits::default() };
-            inspect(path, &limits).map_err(|error| refused(error.fault.to_string()))?;
+            let found = inspect(path, &limits).map_err(|error| refused(error.fault.to_string()))?;
+            // Weights may stand in files beside it, and every session holds them all.
+            let beside =
+                |file: &External| fs::metadata(path.with_file_name(&file.location)).map_or(0, |file| file.len());
+            bytes += found.external.iter().map(beside).sum::<u64>();
         }
         let (sessions, threads) = sessions(bytes, settings);
         let environment = runtime::environment(settings)?;
-        let recipe = Recipe { source, environment, provider: settings.provider, threads };
+        let recipe = Recipe { source, changed, environment, provider: settings.provider, threads };
         let first = recipe.session()?;
         let card = recipe.card(&first).map_err(refused)?;
         tell(&name, &card);
@@ -111,6 +117,14 @@ impl Source {
         }
     }
 
+    /// When the file was changed last.
+    fn changed(&self) -> Option<SystemTime> {
+        match self {
+            Self::Bundled { .. } => None,
+            Self::File(path) => fs::metadata(path).and_then(|found| found.modified()).ok(),
+        }
+    }
+
     /// What the manifest beside the file states; nothing where there is none.
     fn manifest(&self) -> Result<Map<String, Value>, String> {
         let Self::File(path) = self else { return Ok(Map::new()) };
@@ -128,6 +142,8 @@ impl Source {
 /// All that it takes to make a session.
 struct Recipe {
     source: Source,
+    /// When the file that was looked into was changed last.
+    changed: Option<SystemTime>,
     environment: Environment,
     provider: Provider,
     threads: usize,
@@ -136,6 +152,10 @@ struct Recipe {
 impl Recipe {
     fn session(&self) -> Result<Session, GraphError> {
         let refused = |message: String| GraphError::Load { graph: self.source.to_string(), message };
+        // All sessions of a graph are of one file, the one that was looked into.
+        if self.source.changed() != self.changed {
+            return Err(refused("the file has been replaced; a restart loads the new one".to_owned()));
+        }
         let provider = provider(self.provider).map_err(refused)?;
         let mut builder = self.builder(provider).map_err(|error| refused(error.message().to_owned()))?;
         let made = match &self.source {

@@ -156,7 +156,7 @@ impl Own {
 
 /// What is wrong with the parameter `key`.
 pub(super) fn fault(key: &str, message: String) -> BuildError {
-    BuildError::Parameter { model: ENTRY.id, parameter: Some(key.to_owned()), message, allowed: String::new() }
+    BuildError::Parameter { model: ENTRY.id.into(), parameter: Some(key.to_owned()), message, allowed: String::new() }
 }
 
 fn within(

@@ -37,6 +37,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// What is logged of ONNX Runtime where nobody asks for more.
+const RUNTIME: &str = "ort=error";
+
 /// Starts logging; `quiet` is the level where nothing else is asked for.
 ///
 /// # Errors
@@ -45,6 +48,12 @@ pub fn init(args: &LogArgs, quiet: &str) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(level(args, quiet)).map_err(|error| {
         CliError::Usage(format!("--log-level {}: {error}", args.log_level.as_deref().unwrap_or("")))
     })?;
+    // ONNX Runtime tells of every device and of releases newer than its bindings.
+    let filter = if args.log_level.is_some() {
+        filter
+    } else {
+        filter.add_directive(RUNTIME.parse().expect("it is well formed"))
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start, as in tests, keeps the first one's logging.
     let _ = match args.log_format {

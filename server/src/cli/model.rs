@@ -20,10 +20,10 @@ pub struct Chosen {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The model; `openanomaly models list` shows them all [default: nano, or mstl where ONNX Runtime can't be had].
+    /// The model; `openanomaly models list` shows them all [default: nano, or without a --param mstl where ONNX Runtime can't be had].
     #[arg(short, long, value_name = "ID")]
     pub model: Option<String>,
-    /// A parameter of the model, such as season=1d; may be repeated.
+    /// A parameter of the model, such as context=1000, or with --model mstl season=1d; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
 }
