@@ -383,13 +383,20 @@ mod tests {
     #[test]
     fn parameters_hold() {
         let context = [seasonal(30, 24, 1), hundred()].concat();
-        let (_folder, model) = own(&tiny::Tiny::new(), r#"{"least_context": 50, "batch": 1, "context": 45}"#);
-        let flat = at(&*model, &[&context], &[0.5], 1).unwrap();
+        let (_folder, model) = own(&tiny::Tiny::new(), r#"{"least_context": 45, "batch": 1, "context": 45}"#);
+        let mut one_less = context.clone();
+        one_less[60] = f64::NAN;
+        let flat = at(&*model, &[&one_less], &[0.5], 1).unwrap();
         assert!((flat.of(0)[0] - 100.0).abs() < 2.0, "{:?}", flat.of(0));
         let (_folder, model) = own(&tiny::Tiny::new(), r#"{"least_context": 20, "context": 30}"#);
         assert!((at(&*model, &[&context], &[0.5], 1).unwrap().of(0)[0] - 110.0).abs() < 1e-4);
-        for parameters in [r#"{"batch": 0}"#, r#"{"context": -1}"#, r#"{"least_context": 0}"#, r#"{"file": "a.onnx"}"#]
-        {
+        for parameters in [
+            r#"{"batch": 0}"#,
+            r#"{"context": -1}"#,
+            r#"{"context": 31}"#,
+            r#"{"least_context": 0}"#,
+            r#"{"file": "a.onnx"}"#,
+        ] {
             let spec = ModelSpec::local("own/tiny", serde_json::from_str(parameters).unwrap());
             assert!(build(&spec, &Resources::default()).is_err(), "{parameters} was taken");
         }
