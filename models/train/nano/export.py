@@ -65,6 +65,18 @@ def to_graph(model: Nano) -> onnx.ModelProto:
         return onnx.load(path)
 
 
+def strip(graph: onnx.ModelProto) -> None:
+    """Takes out what the exporter says of each node: traces with the paths of this machine."""
+    del graph.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    del graph.graph.value_info[:]
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.graph.input, *graph.graph.output, *graph.graph.initializer):
+        del value.metadata_props[:]
+
+
 def halve_weights(graph: onnx.ModelProto) -> None:
     """Stores the weights in f16 with a cast to f32 before their use, which a runtime folds on loading."""
     casts = []
@@ -78,9 +90,6 @@ def halve_weights(graph: onnx.ModelProto) -> None:
     nodes = list(graph.graph.node)
     del graph.graph.node[:]
     graph.graph.node.extend(casts + nodes)
-    kept = [v for v in graph.graph.value_info if v.name not in {c.output[0] for c in casts}]
-    del graph.graph.value_info[:]
-    graph.graph.value_info.extend(kept)
 
 
 def difference(model: Nano, graph: bytes, shortest: int = 1) -> float:
@@ -113,8 +122,8 @@ def export(checkpoint: Path, out: Path, tolerance: float = 1e-4, halved_toleranc
     model = load_average(checkpoint)
     graph = to_graph(model)
     off = difference(model, graph.SerializeToString())
+    strip(graph)
     halve_weights(graph)
-    del graph.metadata_props[:]
     helper.set_model_props(graph, metadata(checkpoint, model.config, state["seed"]))
     onnx.checker.check_model(graph)
     content = graph.SerializeToString()
