@@ -17,6 +17,9 @@ use crate::univariate::Rows;
 
 /// What is farther from the median than this, in scaled units, is cut off: its square is still a number in `f32`.
 const FARTHEST: f64 = 1e12;
+/// ONNX Runtime multiplies a single row by other means than several, which sum up in another order: a series alone would
+/// not be told quite the same as in a batch.
+const FEWEST_ROWS: usize = 2;
 /// So many rows may be forecast together.
 pub(crate) const MOST_TOGETHER: usize = 1024;
 
@@ -197,8 +200,8 @@ impl Job<'_> {
     fn run(&self, rows: Group<'_>) -> Result<(), GraphError> {
         let fixed_rows = self.graph.fixed().0;
         let time = self.time(&rows);
-        let count = fixed_rows.unwrap_or(rows.len()).max(rows.len());
-        // A graph for so many rows gets the first one again and again in place of those that are not there.
+        let count = fixed_rows.unwrap_or(FEWEST_ROWS).max(rows.len());
+        // In place of rows that are not there, the graph gets the first one again.
         let filled = || rows.iter().chain(std::iter::repeat_n(&rows[0], count - rows.len()));
         let mut contexts = Array2::from_elem((count, time), f32::NAN);
         for (mut to, row) in contexts.outer_iter_mut().zip(filled()) {
