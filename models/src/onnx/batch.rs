@@ -20,6 +20,8 @@ const FARTHEST: f64 = 1e12;
 /// ONNX Runtime multiplies a single row by other means than several, which sum up in another order: a series alone would
 /// not be told quite the same as in a batch.
 const FEWEST_ROWS: usize = 2;
+/// The group of rows that only fill up a batch.
+const NOBODY: i64 = -1;
 /// So many rows may be forecast together.
 pub(crate) const MOST_TOGETHER: usize = 1024;
 
@@ -207,7 +209,11 @@ impl Job<'_> {
         for (mut to, row) in contexts.outer_iter_mut().zip(filled()) {
             write(&mut to.as_slice_mut().unwrap_or_default()[time - row.past.len()..], row.past);
         }
-        let joint = self.joint.then(|| self.known(filled(), count));
+        let joint = self.joint.then(|| {
+            let (mut groups, future) = self.known(filled(), count);
+            groups[rows.len()..].fill(NOBODY);
+            (groups, future)
+        });
         let batch = Batch {
             contexts: contexts.view(),
             horizon: self.horizon,
@@ -323,10 +329,10 @@ mod tests {
         let series: Vec<Vec<f64>> = lengths.iter().map(|length| noise(*length, 1)).collect();
         let contexts: Vec<&[f64]> = series.iter().map(Vec::as_slice).collect();
         let batches = asked(&contexts, false, &[]);
-        // Rounded up to patches of 4, cut to 64 points, and none padded any further.
+        // Rounded up to patches of 4, cut to 64 points, and none padded any further; never a row alone.
         let mut shapes: Vec<_> = batches.iter().map(|(contexts, ..)| contexts.dim()).collect();
         shapes.sort_unstable();
-        assert_eq!(shapes, [(1, 8), (2, 12), (2, 60), (2, 64)]);
+        assert_eq!(shapes, [(2, 8), (2, 12), (2, 60), (2, 64)]);
         assert!(batches.iter().all(|(_, groups, future)| groups.is_empty() && future.is_empty()));
     }
 
@@ -335,7 +341,7 @@ mod tests {
         let (series, few) = (noise(40, 1), [vec![NAN; 30], noise(3, 2)].concat());
         let batches = asked(&[&series, &[5.0; 40], &few], false, &[]);
         assert_eq!(batches.len(), 1);
-        assert_eq!(batches[0].0.dim(), (1, 40));
+        assert_eq!(batches[0].0.dim(), (2, 40), "one question, and it again");
     }
 
     #[test]
