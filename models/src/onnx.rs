@@ -355,7 +355,7 @@ mod tests {
         };
         for (tiny, expected) in [
             (tiny::Tiny { rows: 7, ..right() }, "model.onnx failed: "),
-            (fact("quantiles", "0.1,0.4,0.6,0.9"), "answered [1, 3, 2], where [batch, 4 quantiles, steps ahead]"),
+            (fact("quantiles", "0.1,0.4,0.6,0.9"), "answered [2, 3, 2], where [batch, 4 quantiles, steps ahead]"),
             (fact("family", "arima"), "model.onnx can't be loaded: it is of the family \"arima\""),
             (fact("contract", "2"), "it keeps to contract 2"),
         ] {
