@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod replay;
 pub mod schedule;
 pub mod score;
+pub mod store;
 #[cfg(test)]
 mod testing;
 

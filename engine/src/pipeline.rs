@@ -6,6 +6,7 @@ use models::ModelSpec;
 use tsdb::Step;
 
 use crate::schedule::Schedule;
+use crate::store::Document;
 use document::{Node, Value};
 use read::{Read, Reader, words};
 
@@ -112,6 +113,22 @@ impl Pipeline {
             }
         }
         pipelines
+    }
+
+    /// The documents that [`Pipeline::parse_all`] would read, as they are written, in the same order; a document that is
+    /// no map is empty.
+    pub fn documents(text: &str) -> Vec<Document> {
+        let documents = document::load(text).unwrap_or_default();
+        let nodes = documents.iter().flat_map(|document| list(document).unwrap_or_default());
+        nodes.map(|node| node.to_json().as_object().cloned().unwrap_or_default()).collect()
+    }
+
+    /// Reads one pipeline from its document. `origin` is where that lies, for messages.
+    ///
+    /// # Errors
+    /// All that is wrong with it. Places are those of the document as indented JSON.
+    pub fn from_document(document: &Document, origin: &str) -> Result<Self, PipelineErrors> {
+        Self::parse(&format!("{:#}", serde_json::Value::Object(document.clone())), origin)
     }
 
     /// The JSON Schema of the files that [`Pipeline::parse_all`] reads, one document each, for editors.

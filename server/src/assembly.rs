@@ -170,8 +170,8 @@ impl Assembly {
     }
 
     /// Closes the embedded stores, so that the next opening is quick.
-    pub fn close(self) {
-        for (_, store) in self.embedded {
+    pub fn close(&self) {
+        for (_, store) in &self.embedded {
             if let Err(error) = store.close() {
                 tracing::error!("{error}");
             }

@@ -1,5 +1,6 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
+pub mod client;
 pub mod completions;
 pub mod demo;
 pub mod detect;
@@ -83,6 +84,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Every connection of this program is by this one; a second start, as in tests, keeps the first one's.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {

@@ -6,8 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::pipeline::duration;
+use engine::store::Document;
 use engine::{Pipeline, pipeline::PipelineErrors};
 use serde::{Deserialize, Deserializer};
+
+pub mod service;
+
+use service::{Auth, DatabaseAddress, Egress, Jobs, Limits, Mongodb, Otlp, Retention, ServerTls, StoreKind};
 
 /// How the names of configuration files end.
 pub const CONFIG_EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -66,6 +71,42 @@ pub struct Config {
     /// What holds for all models that run as ONNX graphs.
     #[serde(default)]
     pub onnx: models::onnx::Settings,
+    /// Where pipelines that are made over the API live.
+    #[serde(default)]
+    pub store: StoreKind,
+    /// The SQL database; `openanomaly.db` in the configuration's folder where none is given.
+    #[serde(default)]
+    pub database: Option<DatabaseAddress>,
+    /// The MongoDB of `store: mongodb`.
+    #[serde(default)]
+    pub mongodb: Mongodb,
+    /// Who gets in.
+    #[serde(default)]
+    pub auth: Auth,
+    /// The service's own certificate.
+    #[serde(default)]
+    pub tls: Option<ServerTls>,
+    /// Pages of which other origins may ask the service from a browser.
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
+    /// What a request may cost.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Which addresses that come in by the API may be asked.
+    #[serde(default)]
+    pub egress: Egress,
+    /// How long things are remembered.
+    #[serde(default)]
+    pub retention: Retention,
+    /// How jobs are run.
+    #[serde(default)]
+    pub jobs: Jobs,
+    /// Where traces go.
+    #[serde(default)]
+    pub otlp: Option<Otlp>,
+    /// How long another process on the same database may be silent before its pipelines are taken over.
+    #[serde(default = "default_takeover", deserialize_with = "prometheus_duration")]
+    pub takeover: Duration,
 }
 
 /// A place that series come from and go to: a server by its `url`, or a store on this machine by its `path`.
@@ -137,6 +178,30 @@ pub struct TlsFiles {
     pub insecure_skip_verify: bool,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: default_listen(),
+            pipelines: default_pipelines(),
+            datasources: BTreeMap::new(),
+            catch_up: default_catch_up(),
+            onnx: models::onnx::Settings::default(),
+            store: StoreKind::default(),
+            database: None,
+            mongodb: Mongodb::default(),
+            auth: Auth::default(),
+            tls: None,
+            cors_origins: vec![],
+            limits: Limits::default(),
+            egress: Egress::default(),
+            retention: Retention::default(),
+            jobs: Jobs::default(),
+            otlp: None,
+            takeover: default_takeover(),
+        }
+    }
+}
+
 fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8490))
 }
@@ -147,6 +212,10 @@ fn default_pipelines() -> PathBuf {
 
 fn default_catch_up() -> Duration {
     Duration::from_secs(24 * 60 * 60)
+}
+
+fn default_takeover() -> Duration {
+    Duration::from_secs(10)
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
@@ -189,46 +258,18 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads every pipeline of the folder, in the order of the files' names. What is wrong doesn't stop the others.
-    pub fn pipelines(&self, environment: &dyn Fn(&str) -> Option<String>) -> Pipelines {
-        let mut found = Pipelines::default();
-        let files = pipeline_files(&self.pipelines).unwrap_or_else(|error| {
-            found.errors.push((self.pipelines.clone(), error));
-            vec![]
-        });
-        for file in files {
-            for outcome in load_pipelines(&file, environment) {
-                match outcome.and_then(|pipeline| self.check(pipeline, &file, &found.good)) {
-                    Ok(pipeline) => found.good.push((file.clone(), pipeline)),
-                    Err(error) => found.errors.push((file.clone(), error)),
-                }
-            }
-        }
-        found
-    }
-
-    fn check(&self, pipeline: Pipeline, file: &Path, others: &[(PathBuf, Pipeline)]) -> Result<Pipeline, ConfigError> {
-        let wrong = |message: String| Err(ConfigError::Invalid { origin: file.display().to_string(), message });
-        let name = &pipeline.name;
-        if others.iter().any(|(_, other)| other.name == *name) {
-            return wrong(format!("pipeline `{name}`: another pipeline has the same name"));
-        }
+    /// Whether a pipeline finds what it needs in this configuration.
+    ///
+    /// # Errors
+    /// What it doesn't find, for people.
+    pub fn check(&self, pipeline: &Pipeline) -> Result<(), String> {
         if pipeline.prometheus_url.is_none() && !self.datasources.contains_key(&pipeline.datasource) {
             let known: Vec<&str> = self.datasources.keys().map(String::as_str).collect();
-            let (datasource, known) = (&pipeline.datasource, known.join(", "));
-            return wrong(format!("pipeline `{name}`: there is no datasource `{datasource}`, only: {known}"));
+            let (name, datasource, known) = (&pipeline.name, &pipeline.datasource, known.join(", "));
+            return Err(format!("pipeline `{name}`: there is no datasource `{datasource}`, only: {known}"));
         }
-        Ok(pipeline)
+        Ok(())
     }
-}
-
-/// What is in the folder of pipelines.
-#[derive(Debug, Default)]
-pub struct Pipelines {
-    /// The good ones and their files.
-    pub good: Vec<(PathBuf, Pipeline)>,
-    /// What is wrong with the others, and their files; of the folder itself, if that can't be read.
-    pub errors: Vec<(PathBuf, ConfigError)>,
 }
 
 impl Datasource {
@@ -289,6 +330,17 @@ pub fn pipeline_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     files.retain(|file| is_yaml(file) && !file.to_string_lossy().ends_with(".schema.json"));
     files.sort();
     Ok(files)
+}
+
+/// The documents of a file as they are written, each with the pipeline that it is with `${NAME}` replaced by the
+/// environment.
+pub fn load_documents(
+    file: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Vec<(Document, Result<Pipeline, ConfigError>)> {
+    let documents = std::fs::read_to_string(file).map(|text| Pipeline::documents(&text)).unwrap_or_default();
+    let written = documents.into_iter().chain(std::iter::repeat_with(Document::new));
+    written.zip(load_pipelines(file, environment)).collect()
 }
 
 /// The pipelines of a file, with `${NAME}` replaced by the environment.
@@ -396,26 +448,5 @@ mod tests {
         );
         check("datasources: {a: {ulr: x}}", "openanomaly.yaml:1:19: unknown field `ulr`");
         check("datasources: {a: {url: x}}\nlisten: localhost", "2:9: `localhost` is no address such as");
-    }
-
-    #[test]
-    fn one_broken_pipeline_does_not_stop_the_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        std::fs::create_dir(folder.path().join("pipelines")).unwrap();
-        write("openanomaly.yaml", "datasources: {default: {path: store}}");
-        write("pipelines/a.yaml", "{name: a, query: up}");
-        write("pipelines/b.yaml", "{name: b}");
-        write("pipelines/c.yaml", "{name: c, query: up, datasource: nope}");
-        write("pipelines/d.yaml", "{name: a, query: down}");
-        write("pipelines/notes.txt", "no pipeline");
-        let config = Config::load(&folder.path().join("openanomaly.yaml"), &environment).unwrap();
-        let found = config.pipelines(&environment);
-        assert_eq!(found.good.iter().map(|(_, pipeline)| pipeline.name.as_str()).collect::<Vec<_>>(), ["a"]);
-        let errors: Vec<String> = found.errors.iter().map(|(_, error)| error.to_string()).collect();
-        assert_eq!(errors.len(), 3, "{errors:?}");
-        for (error, part) in errors.iter().zip(["query", "no datasource `nope`", "the same name"]) {
-            assert!(error.contains(part), "{error}");
-        }
     }
 }

@@ -1,25 +1,32 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
-pub mod http;
 pub mod reload;
 pub mod status;
 pub mod worker;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use engine::store::{Listing, StoreError, Stored, Unreadable};
 use engine::{Pipeline, Ports};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::app::{App, Current, Parts};
 use crate::assembly::{Assembly, AssemblyError};
-use crate::config::{Config, ConfigError, Datasource, Pipelines};
+use crate::config::service::database_url;
+use crate::config::{Config, ConfigError, Datasource};
+use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
+use crate::{api, store};
 use status::Status;
-use worker::Shared;
+
+/// How long to wait before a store that can't be watched is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(2);
 
 /// How long passes that have begun may still run after they were told to stop, all of them together.
 const GRACE: Duration = Duration::from_secs(14);
@@ -33,6 +40,12 @@ pub enum DaemonError {
     /// A datasource.
     #[error(transparent)]
     Assembly(#[from] AssemblyError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The store of pipelines.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The address is taken, or not ours.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -51,26 +64,45 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// What the command line says about a run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where to listen, instead of what the configuration says.
+    pub listen: Option<SocketAddr>,
+    /// Whether anybody may come in, on whatever address.
+    pub insecure: bool,
+}
+
 /// Runs the service until it is told to stop.
 ///
 /// # Errors
 /// It can't start; once it runs, errors are logged and it goes on.
-pub async fn run(config_file: &Path) -> Result<(), DaemonError> {
-    let config = Config::load(config_file, &environment)?;
-    let metrics = Metrics::new(worker::now());
-    let status = Arc::new(Status::default());
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| DaemonError::Listen { address: config.listen, source })?;
-    let shared = Shared { metrics: metrics.clone(), status: status.clone(), catch_up: config.catch_up };
+pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonError> {
+    let mut config = Config::load(config_file, &environment)?;
+    config.listen = options.listen.unwrap_or(config.listen);
     let address = config.listen;
-    let mut changes = reload::Changes::watch(config_file, &config.pipelines)?;
-    let mut service = Service::start(config_file, config, shared)?;
+    let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
+    let mut changes = reload::Changes::watch(config_file)?;
+    let app = assemble(config_file, config).await?;
+    let mut service = Service::new(config_file, app.clone());
+    service.start().await;
+    let (router, _) = api::router(app.clone());
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
-    let server = axum::serve(listener, http::routes(http::Parts { metrics, status }));
-    let server = tokio::spawn(async move { server.await });
-    while let reload::Event::Changed = changes.next().await {
-        service.reload().await;
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    loop {
+        tokio::select! {
+            event = changes.next() => match event {
+                reload::Event::Changed => service.reload().await,
+                reload::Event::Stop => break,
+            },
+            changed = app.store.changed() => match changed {
+                Ok(()) => service.reload_pipelines().await,
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    tokio::time::sleep(STORE_RETRY).await;
+                }
+            },
+        }
     }
     tracing::info!("stopping: passes that have begun are finished first");
     service.stop().await;
@@ -78,137 +110,181 @@ pub async fn run(config_file: &Path) -> Result<(), DaemonError> {
     Ok(())
 }
 
+/// Opens everything that a service needs.
+async fn assemble(config_file: &Path, config: Config) -> Result<App, DaemonError> {
+    let folder = config_file.parent().unwrap_or(Path::new(""));
+    let url = database_url(config.database.as_ref(), folder)
+        .map_err(|error| DaemonError::Config(ConfigError::File { path: folder.into(), reason: error.to_string() }))?;
+    let database = Database::open(&url).await?;
+    let store = store::open(&config, &database).await?;
+    let assembly = Assembly::new(&config)?;
+    let current = Current { config: Arc::new(config), assembly: Arc::new(assembly) };
+    Ok(App::new(Parts {
+        database,
+        store,
+        metrics: Metrics::new(worker::now()),
+        status: Arc::new(Status::default()),
+        instance: uuid::Uuid::now_v7().to_string(),
+        current: RwLock::new(current),
+    }))
+}
+
 /// The pipelines that run.
 struct Service {
     config_file: PathBuf,
-    config: Config,
-    assembly: Assembly,
-    shared: Shared,
+    app: App,
     workers: BTreeMap<String, Running>,
 }
 
 /// A pipeline that is about to run.
 struct Fresh {
-    file: PathBuf,
+    origin: String,
     pipeline: Pipeline,
     ports: Ports,
 }
 
 struct Running {
-    file: PathBuf,
+    origin: String,
     pipeline: Pipeline,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
+/// Something that keeps a pipeline from running, and where it lies.
+struct Fault {
+    origin: String,
+    message: String,
+}
+
 impl Service {
-    fn start(config_file: &Path, config: Config, shared: Shared) -> Result<Self, DaemonError> {
-        let assembly = Assembly::new(&config)?;
-        let (workers, config_file) = (BTreeMap::new(), config_file.to_owned());
-        let mut service = Self { config_file, config, assembly, shared, workers };
-        let found = service.config.pipelines(&environment);
-        let (fresh, errors) = service.assemble(found, false);
-        fresh.into_iter().for_each(|fresh| service.spawn(fresh));
-        service.shared.metrics.configured(errors.is_empty());
-        service.report(&errors);
-        Ok(service)
+    fn new(config_file: &Path, app: App) -> Self {
+        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new() }
+    }
+
+    async fn start(&mut self) {
+        let is_good = self.replace_changed(false).await;
+        self.app.metrics.configured(is_good);
     }
 
     /// The pipelines that are to be started, because they are new or have changed, or because `all` are. What can't
-    /// be assembled is one more error of its file.
-    fn assemble(&mut self, found: Pipelines, all: bool) -> (Vec<Fresh>, Vec<(PathBuf, ConfigError)>) {
-        let (mut fresh, mut errors) = (vec![], found.errors);
-        for (file, pipeline) in found.good.into_iter().filter(|(_, pipeline)| pipeline.enabled) {
+    /// be assembled is one more fault.
+    fn assemble(&mut self, found: Listing, all: bool) -> (Vec<Fresh>, Vec<Fault>) {
+        let Current { config, assembly } = self.app.current();
+        let fault = |lost: Unreadable| Fault { origin: lost.origin, message: lost.reason };
+        let (mut fresh, mut faults): (_, Vec<Fault>) = (vec![], found.unreadable.into_iter().map(fault).collect());
+        for Stored { origin, checked, .. } in found.pipelines {
+            let pipeline = match checked {
+                Ok(pipeline) if pipeline.enabled => pipeline,
+                Ok(_) => continue,
+                Err(errors) => {
+                    faults.push(Fault { origin, message: errors.to_string() });
+                    continue;
+                }
+            };
             if let Some(running) = self.workers.get_mut(&pipeline.name)
                 && running.pipeline == pipeline
                 && !all
             {
-                running.file = file;
+                running.origin = origin;
                 continue;
             }
-            match self.assembly.ports(&pipeline, &self.shared.metrics) {
-                Ok(ports) => fresh.push(Fresh { file, pipeline, ports }),
-                Err(error) => {
-                    let (origin, message) = (file.display().to_string(), error.to_string());
-                    errors.push((file, ConfigError::Invalid { origin, message }));
-                }
+            let ports = config.check(&pipeline);
+            let ports =
+                ports.and_then(|()| assembly.ports(&pipeline, &self.app.metrics).map_err(|error| error.to_string()));
+            match ports {
+                Ok(ports) => fresh.push(Fresh { origin, pipeline, ports }),
+                Err(error) => faults.push(Fault { message: format!("{origin}: {error}"), origin }),
             }
         }
-        (fresh, errors)
+        (fresh, faults)
     }
 
-    fn spawn(&mut self, Fresh { file, pipeline, ports }: Fresh) {
+    fn spawn(&mut self, Fresh { origin, pipeline, ports }: Fresh) {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.shared.clone(), stopped));
-        self.workers.insert(pipeline.name.clone(), Running { file, pipeline, stop, task });
+        let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.app.clone(), stopped));
+        self.workers.insert(pipeline.name.clone(), Running { origin, pipeline, stop, task });
     }
 
     /// Reads the configuration again. What is wrong keeps its last good version.
     async fn reload(&mut self) {
-        let (config, assembly) = match self.read_again() {
+        let before = self.app.current();
+        let config = Config::load(&self.config_file, &environment).map_err(DaemonError::from);
+        let read = config.and_then(|config| Ok((before.assembly.again(&config)?, config)));
+        let (assembly, config) = match read {
             Ok(read) => read,
             Err(error) => {
-                self.shared.metrics.reloaded(false);
+                self.app.metrics.reloaded(false);
                 tracing::error!("the configuration is not reloaded: {error}");
-                return self.shared.status.configured(self.running(), vec![error.to_string()]);
+                return self.app.status.configured(self.running(), vec![error.to_string()]);
             }
         };
-        if config.listen != self.config.listen {
+        if config.listen != before.config.listen {
             tracing::warn!("a change of `listen` needs a restart");
         }
         // Files with secrets may have changed without their names.
-        let is_same = config.datasources == self.config.datasources
-            && config.catch_up == self.config.catch_up
-            && config.onnx == self.config.onnx
+        let is_same = config.datasources == before.config.datasources
+            && config.catch_up == before.config.catch_up
+            && config.onnx == before.config.onnx
             && !config.datasources.values().any(Datasource::has_files);
-        self.shared.catch_up = config.catch_up;
-        (self.config, self.assembly) = (config, assembly);
+        self.app.replace(Current { config: Arc::new(config), assembly: Arc::new(assembly) });
         self.replace_changed(!is_same).await;
     }
 
-    fn read_again(&self) -> Result<(Config, Assembly), DaemonError> {
-        let config = Config::load(&self.config_file, &environment)?;
-        let assembly = self.assembly.again(&config)?;
-        Ok((config, assembly))
+    /// Reads the pipelines again.
+    async fn reload_pipelines(&mut self) {
+        self.replace_changed(false).await;
     }
 
-    async fn replace_changed(&mut self, all: bool) {
-        let found = self.config.pipelines(&environment);
-        let enabled: BTreeMap<String, bool> =
-            found.good.iter().map(|(_, pipeline)| (pipeline.name.clone(), pipeline.enabled)).collect();
-        let (fresh, errors) = self.assemble(found, all);
-        let is_broken =
-            |file: &PathBuf| errors.iter().any(|(broken, _)| broken == file || *broken == self.config.pipelines);
+    /// Starts what is new, stops what is gone, and answers whether everything is right.
+    async fn replace_changed(&mut self, all: bool) -> bool {
+        let found = match self.app.store.list().await {
+            Ok(found) => found,
+            Err(error) => {
+                self.report(&[Fault { origin: String::new(), message: error.to_string() }]);
+                return false;
+            }
+        };
+        let enabled: BTreeMap<String, bool> = found
+            .pipelines
+            .iter()
+            .filter_map(|stored| stored.checked.as_ref().ok())
+            .map(|pipeline| (pipeline.name.clone(), pipeline.enabled))
+            .collect();
+        let (fresh, faults) = self.assemble(found, all);
+        let folder = self.app.current().config.pipelines.display().to_string();
+        let is_broken = |origin: &str| faults.iter().any(|fault| fault.origin == origin || fault.origin == folder);
         let is_over = |running: &Running| match enabled.get(&running.pipeline.name) {
             Some(true) => fresh.iter().any(|fresh| fresh.pipeline.name == running.pipeline.name),
             Some(false) => true,
-            None => !is_broken(&running.file),
+            None => !is_broken(&running.origin),
         };
         let over: Vec<String> =
             self.workers.values().filter(|one| is_over(one)).map(|one| one.pipeline.name.clone()).collect();
         stop_all(over.iter().filter_map(|name| self.workers.remove(name)).collect()).await;
         fresh.into_iter().for_each(|fresh| self.spawn(fresh));
-        over.iter().filter(|name| !self.workers.contains_key(*name)).for_each(|name| self.shared.metrics.forget(name));
-        self.shared.metrics.reloaded(errors.is_empty());
-        self.report(&errors);
+        over.iter().filter(|name| !self.workers.contains_key(*name)).for_each(|name| self.app.metrics.forget(name));
+        self.app.metrics.reloaded(faults.is_empty());
+        self.report(&faults);
+        faults.is_empty()
     }
 
     fn running(&self) -> impl Iterator<Item = &str> {
         self.workers.keys().map(String::as_str)
     }
 
-    fn report(&self, errors: &[(PathBuf, ConfigError)]) {
-        for (_, error) in errors {
-            tracing::error!("{error}");
+    fn report(&self, faults: &[Fault]) {
+        for fault in faults {
+            tracing::error!("{}", fault.message);
         }
-        self.shared.metrics.running(self.workers.len());
-        self.shared.status.configured(self.running(), errors.iter().map(|(_, error)| error.to_string()).collect());
-        tracing::info!(pipelines = self.workers.len(), errors = errors.len(), "pipelines are loaded");
+        self.app.metrics.running(self.workers.len());
+        self.app.status.configured(self.running(), faults.iter().map(|fault| fault.message.clone()).collect());
+        tracing::info!(pipelines = self.workers.len(), errors = faults.len(), "pipelines are loaded");
     }
 
     async fn stop(mut self) {
         stop_all(std::mem::take(&mut self.workers).into_values().collect()).await;
-        self.assembly.close();
+        self.app.current().assembly.close();
+        self.app.database.close().await;
     }
 }
 

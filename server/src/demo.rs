@@ -19,7 +19,6 @@ use data::Scenario;
 use engine::pipeline::PipelineErrors;
 use engine::{PassError, Pipeline, Ports, Report, Watch};
 use futures_util::future::try_join_all;
-use models::onnx::Settings;
 use tsdb::{ReadError, Step, Timestamp, Write, WriteError};
 
 use crate::assembly::{Assembly, AssemblyError};
@@ -267,11 +266,5 @@ impl Watched {
 /// A service with nothing but the store in `folder`.
 fn configuration(folder: &Path) -> Config {
     let store = Datasource { path: Some(folder.to_owned()), ..Datasource::default() };
-    Config {
-        listen: ([127, 0, 0, 1], 0).into(),
-        pipelines: folder.to_owned(),
-        datasources: BTreeMap::from([("default".to_string(), store)]),
-        catch_up: DAY,
-        onnx: Settings::default(),
-    }
+    Config { datasources: BTreeMap::from([("default".to_string(), store)]), catch_up: DAY, ..Config::default() }
 }

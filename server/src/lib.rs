@@ -1,10 +1,16 @@
 //! The program `openanomaly`: flags, configuration, assembly.
 
+pub mod api;
+pub mod app;
 pub mod assembly;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod database;
 pub mod demo;
+pub mod jobs;
 pub mod metrics;
 pub mod preferred;
 pub mod render;
+pub mod store;

@@ -19,9 +19,12 @@ fn nothing(_: &str) -> Option<String> {
 fn the_configuration_needs_no_environment_and_its_pipelines_are_good() {
     let config = Config::load(&shipped().join("openanomaly.yaml"), &nothing).unwrap();
     assert_eq!(config.datasources["default"].url.as_deref(), Some("http://localhost:8428"));
-    let found = config.pipelines(&nothing);
-    assert!(found.errors.is_empty(), "{:?}", found.errors);
-    assert!(!found.good.is_empty());
+    let files = pipeline_files(&config.pipelines).unwrap();
+    let pipelines: Vec<_> = files.iter().flat_map(|file| load_pipelines(file, &nothing)).collect();
+    assert!(!pipelines.is_empty());
+    for pipeline in pipelines {
+        config.check(&pipeline.unwrap()).unwrap();
+    }
 }
 
 /// The line without the comment's sign, where it shows a key: `# key: value`.

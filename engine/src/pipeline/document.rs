@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value as Json;
 use serde_saphyr::{DuplicateKeyPolicy, Location, NonFiniteFloatPolicy, Options, Spanned, UserMessageFormatter};
 
 use super::error::Place;
@@ -97,6 +98,23 @@ const HINTS: [(&str, &str); 6] = [
     ("quoted scalar", "is a quote missing at the end of a text?"),
     ("string scalar", "a key is a text"),
 ];
+
+impl Node {
+    /// The node as JSON; of a key that is written twice, the last one counts.
+    pub(super) fn to_json(&self) -> Json {
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Integer(value) => i64::try_from(*value).map_or_else(|_| (*value as f64).into(), Json::from),
+            Value::Float(value) => (*value).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(nodes) => nodes.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect())
+            }
+        }
+    }
+}
 
 impl From<Location> for Place {
     fn from(location: Location) -> Self {

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tsdb::Step;
 
 use super::{CliError, Terminal};
-use crate::daemon::http::{Parts, routes};
+use crate::api::service::bare;
 use crate::daemon::status::Status;
 use crate::demo::{Demo, DemoError, Plan, outcome::Outcome, show};
 use crate::metrics::Metrics;
@@ -196,7 +196,7 @@ async fn serve(
     let status = Arc::new(Status::default());
     status.configured(demo.pipelines().map(|pipeline| pipeline.name.as_str()), vec![]);
     metrics.running(demo.pipelines().count());
-    let server = axum::serve(listener, routes(Parts { metrics, status }));
+    let server = axum::serve(listener, bare(metrics, status));
     let server = tokio::spawn(async move { server.await });
     let serving = format!("Serving http://{address}/metrics · Ctrl-C ends it");
     writeln!(terminal.out, "\n{}", terminal.paint.ink(Ink::Strong, serving))?;

@@ -1,5 +1,6 @@
 //! `run`: the service.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::CliError;
@@ -18,6 +19,12 @@ pub struct RunArgs {
     /// The service's configuration.
     #[arg(long, value_name = "FILE", default_value = "config/openanomaly.yaml", env = "OPENANOMALY_CONFIG")]
     config: PathBuf,
+    /// Where to listen, instead of what the configuration says.
+    #[arg(long, value_name = "ADDRESS", env = "OPENANOMALY_LISTEN_ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Lets anybody in, on whatever address.
+    #[arg(long)]
+    insecure: bool,
 }
 
 /// Runs the command.
@@ -26,5 +33,6 @@ pub struct RunArgs {
 /// The service can't start.
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(daemon::run(&args.config)).map_err(CliError::Daemon)
+    let options = daemon::Options { listen: args.listen, insecure: args.insecure };
+    runtime.block_on(daemon::run(&args.config, &options)).map_err(CliError::Daemon)
 }

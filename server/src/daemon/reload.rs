@@ -11,7 +11,7 @@ use super::DaemonError;
 use crate::config::CONFIG_EXTENSIONS;
 
 /// Editors write a file in several steps; they are taken as one change.
-const SETTLE: Duration = Duration::from_millis(300);
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Event {
 
 /// Whether a path may be configuration: the service may well log into the same folder. Kubernetes swaps a link whose
 /// name begins with two dots.
-fn is_config(path: &Path) -> bool {
+pub(crate) fn is_config(path: &Path) -> bool {
     let is_link = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".."));
     is_link || path.extension().is_some_and(|extension| CONFIG_EXTENSIONS.iter().any(|known| extension == *known))
 }
@@ -40,11 +40,11 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Watches the folder of the configuration and the folder of the pipelines.
+    /// Watches the folder of the configuration.
     ///
     /// # Errors
     /// A folder that can't be watched, or a signal that can't be caught.
-    pub fn watch(config_file: &Path, pipelines: &Path) -> Result<Self, DaemonError> {
+    pub fn watch(config_file: &Path) -> Result<Self, DaemonError> {
         let wrong = |error: &dyn std::fmt::Display| DaemonError::Changes(error.to_string());
         let (sender, files) = mpsc::channel(1);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -55,7 +55,7 @@ impl Changes {
         })
         .map_err(|error| wrong(&error))?;
         let folder = config_file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        for folder in [folder, pipelines] {
+        for folder in [folder] {
             if folder.is_dir() {
                 watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| wrong(&error))?;
             }

@@ -17,7 +17,7 @@ struct State {
 }
 
 /// How one pipeline goes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PipelineStatus {
     /// When a pass last succeeded, RFC 3339.
     pub last_success: Option<String>,
@@ -26,7 +26,7 @@ pub struct PipelineStatus {
 }
 
 /// What `/health/ready` answers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Health {
     /// `ok`, or `degraded` where something needs a person.
     pub status: &'static str,

@@ -9,19 +9,7 @@ use models::{ForecastError, Forecaster};
 use tokio::sync::watch;
 use tsdb::Timestamp;
 
-use super::status::Status;
-use crate::metrics::Metrics;
-
-/// What all workers share.
-#[derive(Clone)]
-pub struct Shared {
-    /// Where the figures go.
-    pub metrics: Arc<Metrics>,
-    /// Where people can see how it goes.
-    pub status: Arc<Status>,
-    /// How far back missed scores are made up for.
-    pub catch_up: Duration,
-}
+use crate::app::App;
 
 /// Now.
 pub fn now() -> Timestamp {
@@ -69,9 +57,9 @@ impl Ticks {
 }
 
 /// Runs `pipeline` until `stop` says so. A pass that has begun is finished first.
-pub async fn work(pipeline: Pipeline, ports: Ports, shared: Shared, mut stop: watch::Receiver<bool>) {
+pub async fn work(pipeline: Pipeline, ports: Ports, app: App, mut stop: watch::Receiver<bool>) {
     let (mut worker, mut watch) = tokio::select! {
-        started = Worker::start(pipeline, ports, shared) => started,
+        started = Worker::start(pipeline, ports, app) => started,
         _ = stop.wait_for(|stop| *stop) => return,
     };
     loop {
@@ -100,7 +88,7 @@ async fn prepare(model: &Arc<dyn Forecaster>) -> Result<(), ForecastError> {
 }
 
 struct Worker {
-    shared: Shared,
+    app: App,
     name: String,
     spread: Duration,
     anomaly: Option<Ticks>,
@@ -110,9 +98,9 @@ struct Worker {
 impl Worker {
     /// Finds out how soon the stores see what is written and how far an earlier run came, and makes the model ready;
     /// tries again, ever more slowly, until they answer.
-    async fn start(mut pipeline: Pipeline, ports: Ports, shared: Shared) -> (Self, Watch) {
+    async fn start(mut pipeline: Pipeline, ports: Ports, app: App) -> (Self, Watch) {
         let started = now();
-        let mut worker = Self::new(&pipeline, shared, started);
+        let mut worker = Self::new(&pipeline, app, started);
         let mut wait = Duration::from_secs(1);
         let (source_settles, written_settles) = loop {
             match settling(&ports).await {
@@ -129,18 +117,18 @@ impl Worker {
         let begin = started - pipeline.data_delay;
         let mut watch = Watch::new(pipeline, ports);
         if worker.anomaly.is_none() {
-            worker.shared.status.cleared(&worker.name, START);
+            worker.app.status.cleared(&worker.name, START);
             return (worker, watch);
         }
         // What an earlier run wrote in its last moments can't be seen before it has settled.
         tokio::time::sleep(written_settles).await;
         let judged = loop {
-            match watch.resume(started - worker.shared.catch_up, now()).await {
+            match watch.resume(started - worker.app.current().config.catch_up, now()).await {
                 Ok(judged) => break judged,
                 Err(error) => worker.wait_after(&error, &mut wait).await,
             }
         };
-        worker.shared.status.cleared(&worker.name, START);
+        worker.app.status.cleared(&worker.name, START);
         worker.go_on(&mut watch, judged, begin);
         (worker, watch)
     }
@@ -159,16 +147,16 @@ impl Worker {
 
     async fn wait_after(&self, error: &PassError, wait: &mut Duration) {
         tracing::error!(pipeline = self.name, again_in_seconds = wait.as_secs(), "can't begin yet: {error}");
-        self.shared.status.failed(&self.name, START, error.to_string());
+        self.app.status.failed(&self.name, START, error.to_string());
         tokio::time::sleep(*wait).await;
         *wait = (*wait * 2).min(Duration::from_secs(60));
     }
 
-    fn new(pipeline: &Pipeline, shared: Shared, started: Timestamp) -> Self {
+    fn new(pipeline: &Pipeline, app: App, started: Timestamp) -> Self {
         let ticks = |schedule: &Schedule| Ticks { schedule: schedule.clone(), last: schedule.last_until(started) };
         let shortest = pipeline.forecast_schedule.largest_gap().min(pipeline.anomaly_schedule.largest_gap());
         Self {
-            shared,
+            app,
             spread: spread(&pipeline.name, shortest),
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
@@ -195,7 +183,7 @@ impl Worker {
     }
 
     async fn run(&self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
-        let metrics = &self.shared.metrics;
+        let metrics = &self.app.metrics;
         if missed > 0 {
             metrics.skipped(&self.name, stage.name(), missed);
         }
@@ -224,13 +212,13 @@ impl Worker {
         let Report { series, scored, anomalous, written, .. } = *report;
         let took_seconds = took.as_secs_f64();
         tracing::info!(pipeline, stage, %tick, series, scored, anomalous, written, took_seconds, "pass");
-        self.shared.metrics.succeeded(pipeline, stage, now(), tick, report);
-        self.shared.status.succeeded(pipeline, stage, now());
+        self.app.metrics.succeeded(pipeline, stage, now(), tick, report);
+        self.app.status.succeeded(pipeline, stage, now());
     }
 
     fn failed(&self, stage: Stage, error: &PassError) {
         tracing::error!(pipeline = self.name, stage = stage.name(), failed = error.stage(), "{error}");
-        self.shared.status.failed(&self.name, stage.name(), error.to_string());
+        self.app.status.failed(&self.name, stage.name(), error.to_string());
     }
 }
 

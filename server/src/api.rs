@@ -1,0 +1,66 @@
+//! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
+
+pub mod body;
+pub mod problem;
+pub mod service;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use crate::auth::{self, Role};
+
+/// The handlers of a resource, by who may call them.
+#[derive(Default)]
+pub struct Routes {
+    /// Anybody, without a credential: health and nothing else.
+    pub open: OpenApiRouter<App>,
+    /// Whoever may look.
+    pub viewer: OpenApiRouter<App>,
+    /// Whoever may change pipelines and start jobs.
+    pub editor: OpenApiRouter<App>,
+    /// Whoever manages users and keys.
+    pub admin: OpenApiRouter<App>,
+}
+
+impl Routes {
+    /// These and `other`.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            open: self.open.merge(other.open),
+            viewer: self.viewer.merge(other.viewer),
+            editor: self.editor.merge(other.editor),
+            admin: self.admin.merge(other.admin),
+        }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "OpenAnomaly",
+    description = "Finds what is unusual in metrics: pipelines, their runs and incidents, jobs, models and feedback."
+))]
+struct Document;
+
+/// Every resource. A new one is a file and a line here.
+fn resources() -> Routes {
+    Routes::default().and(service::routes())
+}
+
+/// The whole API, and its description.
+pub fn router(app: App) -> (Router, utoipa::openapi::OpenApi) {
+    let Routes { open, viewer, editor, admin } = resources();
+    let closed = [(viewer, Role::Viewer), (editor, Role::Editor), (admin, Role::Admin)]
+        .into_iter()
+        .map(|(routes, role)| {
+            routes.route_layer(from_fn(move |request: Request, next: Next| auth::require(role, request, next)))
+        })
+        .fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge)
+        .route_layer(from_fn_with_state(app.clone(), auth::identify));
+    let (router, document) = closed.merge(open).split_for_parts();
+    (router.with_state(app), document)
+}

@@ -1,0 +1,125 @@
+//! Errors as `application/problem+json` (RFC 9457), each with a stable code.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use engine::pipeline::PipelineErrors;
+use engine::store::StoreError;
+
+use crate::auth::Role;
+use crate::database::DatabaseError;
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// The status code of the answer.
+    pub status: u16,
+    /// What went wrong, as a word that never changes.
+    pub code: &'static str,
+    /// The same, for people.
+    pub title: String,
+    /// This case of it, for people.
+    pub detail: String,
+    /// What is wrong in the body, all of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+    /// The request's id, which the header `x-request-id` has too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// One thing that is wrong in a body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Fault {
+    /// Where in the document, such as `anomaly.threshold`; empty where the whole is meant.
+    pub path: String,
+    /// What was found, and what is allowed.
+    pub message: String,
+    /// The line, from 1, where the document is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The column, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+}
+
+impl Problem {
+    /// A problem with a status, a code and what happened.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        Self { status: status.as_u16(), code, title, detail: detail.into(), errors: vec![], request_id: None }
+    }
+
+    /// What was asked for is not there.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", what)
+    }
+
+    /// The request is wrong.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
+    }
+
+    /// Something that isn't the caller's fault. What exactly goes to the log.
+    pub fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!("a request failed: {error}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the service failed; its log says why")
+    }
+
+    /// A credential is needed.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "send an API key or a token: Authorization: Bearer …")
+    }
+
+    /// The credential doesn't reach.
+    pub fn forbidden(role: Role) -> Self {
+        let role = format!("{role:?}").to_lowercase();
+        Self::new(StatusCode::FORBIDDEN, "forbidden", format!("this needs the role {role}"))
+    }
+}
+
+impl From<&PipelineErrors> for Problem {
+    fn from(errors: &PipelineErrors) -> Self {
+        let fault = |error: &engine::pipeline::PipelineError| Fault {
+            path: error.field.clone(),
+            message: error.message.clone(),
+            line: (error.place.line > 0).then_some(error.place.line),
+            column: (error.place.line > 0).then_some(error.place.column),
+        };
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_pipeline", "the pipeline is not right");
+        problem.errors = errors.errors().iter().map(fault).collect();
+        problem
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let (status, code) = match &error {
+            StoreError::Invalid(errors) => return errors.into(),
+            StoreError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),
+            StoreError::ReadOnly { .. } => (StatusCode::CONFLICT, "read_only"),
+            StoreError::Missing { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            StoreError::Conflict { .. } => (StatusCode::PRECONDITION_FAILED, "conflict"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self.clone())).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        // Whoever knows the request's id puts it in.
+        response.extensions_mut().insert(self);
+        response
+    }
+}

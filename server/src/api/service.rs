@@ -1,0 +1,53 @@
+//! `/metrics` and `/health`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Routes;
+use crate::app::App;
+use crate::daemon::status::{Health, Status};
+use crate::metrics::{self, Metrics};
+
+/// The routes.
+pub(super) fn routes() -> Routes {
+    let mut open = OpenApiRouter::new().routes(routes!(ready)).routes(routes!(live));
+    for path in ["/healthz", "/startup"] {
+        open = open.route(path, get(live));
+    }
+    for path in ["/health", "/readiness"] {
+        open = open.route(path, get(ready));
+    }
+    Routes { open, viewer: OpenApiRouter::new().routes(routes!(metrics_text)), ..Routes::default() }
+}
+
+/// The same for a program that is no service: what it measures, and how its pipelines go.
+pub fn bare(metrics: Arc<Metrics>, status: Arc<Status>) -> Router {
+    let metrics = move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.render()) };
+    Router::new().route("/metrics", get(metrics)).route("/health", get(move || async move { Json(status.health()) }))
+}
+
+/// The service's own metrics, in the OpenMetrics text format.
+#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String, content_type = metrics::CONTENT_TYPE)))]
+async fn metrics_text(State(app): State<App>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], app.metrics.render())
+}
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/health/live", tag = "service", responses((status = 200)))]
+async fn live() -> Json<serde_json::Value> {
+    Json(serde_json::json!({"status": "ok"}))
+}
+
+/// How each part goes. A service that runs is ready even where a pipeline fails, since the others go on: the answer
+/// says which and why, and the status code stays 200.
+#[utoipa::path(get, path = "/health/ready", tag = "service", responses((status = 200, body = Health)))]
+async fn ready(State(app): State<App>) -> Json<Health> {
+    Json(app.status.health())
+}

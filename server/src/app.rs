@@ -1,0 +1,77 @@
+//! What the parts of the running service share.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use engine::store::PipelineStore;
+use tsdb::Timestamp;
+
+use crate::assembly::Assembly;
+use crate::config::Config;
+use crate::daemon::status::Status;
+use crate::daemon::worker;
+use crate::database::Database;
+use crate::metrics::Metrics;
+
+/// The running service, as the handlers of the API, the jobs and the scheduler see it. Cloning it is cheap.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    /// What the service remembers.
+    pub database: Database,
+    /// Where pipelines are kept.
+    pub store: Arc<dyn PipelineStore>,
+    /// The service's own metrics.
+    pub metrics: Arc<Metrics>,
+    /// How each pipeline goes.
+    pub status: Arc<Status>,
+    /// The name of this process among those that share the database.
+    pub instance: String,
+    /// What a reload replaces.
+    pub current: RwLock<Current>,
+}
+
+/// What a reload replaces.
+#[derive(Clone)]
+pub struct Current {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The datasources and models.
+    pub assembly: Arc<Assembly>,
+}
+
+impl App {
+    /// A service of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The configuration and what is made of it, as they are now.
+    pub fn current(&self) -> Current {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts what a reload has made in place.
+    pub fn replace(&self, current: Current) {
+        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+    }
+
+    /// Now: the one clock of everything that serves requests.
+    pub fn now(&self) -> Timestamp {
+        worker::now()
+    }
+
+    /// A new id, which sorts by the time at which it was made.
+    pub fn new_id(&self) -> String {
+        uuid::Uuid::now_v7().to_string()
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,174 @@
+//! What the service remembers beside the series: one SQL database, SQLite in a file or PostgreSQL for many processes.
+//!
+//! The statements are those that both understand; each file below holds the rows of one table.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::AnyPool;
+use sqlx::any::AnyPoolOptions;
+use sqlx::migrate::{MigrateError, Migrator};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// How long a statement waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The address is none that is known.
+    #[error("`{url}` is no database; write sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME")]
+    Address {
+        /// What was found, without a password.
+        url: String,
+    },
+    /// It can't be opened.
+    #[error("the database {url}: {source}")]
+    Open {
+        /// Which, without a password.
+        url: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// It was written by a newer version of this program.
+    #[error(
+        "the database {url} has the migration {version}, which this version of openanomaly doesn't know; use a newer one"
+    )]
+    Newer {
+        /// Which, without a password.
+        url: String,
+        /// The migration.
+        version: i64,
+    },
+    /// A migration failed.
+    #[error("the database {url}: {source}")]
+    Migration {
+        /// Which, without a password.
+        url: String,
+        /// Why.
+        source: MigrateError,
+    },
+    /// A statement failed.
+    #[error("the database: {0}")]
+    Statement(#[from] sqlx::Error),
+}
+
+/// Which kind of database it is, where that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file of this process.
+    Sqlite,
+    /// A server, which other processes may use too.
+    Postgres,
+}
+
+/// The database. Cloning it is cheap.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub(crate) pool: AnyPool,
+    kind: Kind,
+}
+
+impl Database {
+    /// Opens the database at `url`, `sqlite:FILE` or `postgres://…`, makes it where it is a file that isn't there, and
+    /// brings its tables up to date.
+    ///
+    /// # Errors
+    /// It can't be opened, or belongs to a newer version of this program.
+    pub async fn open(url: &str) -> Result<Self, DatabaseError> {
+        sqlx::any::install_default_drivers();
+        let shown = without_password(url);
+        let kind = match url.split_once(':') {
+            Some(("sqlite", _)) => Kind::Sqlite,
+            Some(("postgres" | "postgresql", _)) => Kind::Postgres,
+            _ => return Err(DatabaseError::Address { url: shown }),
+        };
+        let (address, connections) = match kind {
+            Kind::Sqlite => (format!("{url}?mode=rwc"), 4),
+            Kind::Postgres => (url.to_owned(), 16),
+        };
+        let open = |source| DatabaseError::Open { url: shown.clone(), source };
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(PATIENCE)
+            .connect(&address)
+            .await
+            .map_err(open)?;
+        if kind == Kind::Sqlite {
+            // Readers don't wait for the one that writes, and the file is whole after a crash.
+            sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await.map_err(open)?;
+        }
+        MIGRATIONS.run(&pool).await.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => DatabaseError::Newer { url: shown.clone(), version },
+            source => DatabaseError::Migration { url: shown.clone(), source },
+        })?;
+        Ok(Self { pool, kind })
+    }
+
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Lets all connections go, so that the next opening finds a file that is whole.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// The address of the database in the file `path`.
+pub fn file_url(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+/// The file of an SQLite address.
+pub fn file_of(url: &str) -> Option<PathBuf> {
+    url.strip_prefix("sqlite:").map(|path| PathBuf::from(path.trim_start_matches("//")))
+}
+
+/// An address as it may be shown.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((user, host)) => format!("{scheme}://{}:…@{host}", user.split(':').next().unwrap_or_default()),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_made_and_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = file_url(&folder.path().join("state.db"));
+        for _ in 0..2 {
+            let database = Database::open(&url).await.unwrap();
+            let insert =
+                "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2";
+            sqlx::query(insert).bind("a").bind("b").execute(&database.pool).await.unwrap();
+            database.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = file_url(&folder.path().join("state.db"));
+        let database = Database::open(&url).await.unwrap();
+        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     VALUES (9999, 'from the future', TRUE, x'00', 0)";
+        sqlx::query(newer).execute(&database.pool).await.unwrap();
+        database.close().await;
+        let error = Database::open(&url).await.unwrap_err().to_string();
+        assert!(error.contains("migration 9999") && error.contains("newer"), "{error}");
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(without_password("postgres://me:secret@host/db"), "postgres://me:…@host/db");
+        assert_eq!(without_password("sqlite:a.db"), "sqlite:a.db");
+    }
+}
