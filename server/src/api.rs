@@ -57,10 +57,10 @@ pub fn router(app: App) -> (Router, utoipa::openapi::OpenApi) {
     let closed = [(viewer, Role::Viewer), (editor, Role::Editor), (admin, Role::Admin)]
         .into_iter()
         .map(|(routes, role)| {
-            routes.route_layer(from_fn(move |request: Request, next: Next| auth::require(role, request, next)))
+            routes.layer(from_fn(move |request: Request, next: Next| auth::require(role, request, next)))
         })
         .fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge)
-        .route_layer(from_fn_with_state(app.clone(), auth::identify));
+        .layer(from_fn_with_state(app.clone(), auth::identify));
     let (router, document) = closed.merge(open).split_for_parts();
     (router.with_state(app), document)
 }
