@@ -1,6 +1,9 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
 pub mod body;
+pub mod catalogue;
+pub mod chart;
+pub mod datasources;
 pub mod problem;
 pub mod service;
 
@@ -12,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::auth::{self, Role};
+use crate::page;
 
 /// The handlers of a resource, by who may call them.
 #[derive(Default)]
@@ -48,7 +52,12 @@ struct Document;
 
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
-    Routes::default().and(service::routes())
+    Routes::default()
+        .and(catalogue::routes())
+        .and(chart::routes())
+        .and(datasources::routes())
+        .and(page::routes())
+        .and(service::routes())
 }
 
 /// The whole API, and its description.

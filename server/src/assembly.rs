@@ -133,6 +133,19 @@ impl Assembly {
         self.stores.get(name).map(|store| store.sink.clone())
     }
 
+    /// What the datasource `name` is read by, not measured: for what no pipeline reads.
+    pub fn source(&self, name: &str) -> Option<Arc<dyn Read>> {
+        self.stores.get(name).map(|store| store.source.clone())
+    }
+
+    /// What `pipeline` reads, and what reads back what it has written, not measured.
+    ///
+    /// # Errors
+    /// A datasource that is not there or can't be used.
+    pub fn readers(&self, pipeline: &Pipeline) -> Result<(Arc<dyn Read>, Arc<dyn Read>), AssemblyError> {
+        self.store(pipeline).map(|store| (store.source, store.written))
+    }
+
     /// The measured ports of a pipeline.
     ///
     /// # Errors

@@ -50,6 +50,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   openanomaly demo
+  openanomaly run --demo
   openanomaly detect metrics.csv
   openanomaly detect http://localhost:9090 --query 'rate(http_requests_total[5m])' --last 1d
   openanomaly predict metrics.parquet --horizon 24
@@ -74,6 +75,7 @@ enum Command {
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
     Validate(validate::ValidateArgs),
+    #[command(visible_alias = "serve")]
     Run(run::RunArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -113,7 +115,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
-        Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS)?,
+        Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

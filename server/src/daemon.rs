@@ -21,6 +21,7 @@ use crate::assembly::{Assembly, AssemblyError};
 use crate::config::service::database_url;
 use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{Database, DatabaseError};
+use crate::demo::live;
 use crate::metrics::Metrics;
 use crate::{api, store};
 use status::Status;
@@ -54,6 +55,9 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// The demo's fleet.
+    #[error(transparent)]
+    Demo(#[from] live::LiveError),
     /// The folders can't be watched, or signals not be caught.
     #[error("watching for changes: {0}")]
     Changes(String),
@@ -71,6 +75,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Whether anybody may come in, on whatever address.
     pub insecure: bool,
+    /// Whether a generated fleet is watched, which the datasource `default` is fed with.
+    pub demo: bool,
 }
 
 /// Runs the service until it is told to stop.
@@ -84,6 +90,9 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     let mut changes = reload::Changes::watch(config_file)?;
     let app = assemble(config_file, config).await?;
+    if options.demo {
+        live::begin(&app).await?;
+    }
     let mut service = Service::new(config_file, app.clone());
     service.start().await;
     let (router, _) = api::router(app.clone());

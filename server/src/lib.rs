@@ -11,6 +11,7 @@ pub mod database;
 pub mod demo;
 pub mod jobs;
 pub mod metrics;
+pub mod page;
 pub mod preferred;
 pub mod render;
 pub mod store;
