@@ -4,7 +4,10 @@ pub mod body;
 pub mod catalogue;
 pub mod chart;
 pub mod datasources;
+pub mod page;
+pub mod params;
 pub mod problem;
+pub mod serve;
 pub mod service;
 
 use axum::Router;
@@ -15,7 +18,6 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::auth::{self, Role};
-use crate::page;
 
 /// The handlers of a resource, by who may call them.
 #[derive(Default)]
@@ -56,7 +58,7 @@ fn resources() -> Routes {
         .and(catalogue::routes())
         .and(chart::routes())
         .and(datasources::routes())
-        .and(page::routes())
+        .and(crate::page::routes())
         .and(service::routes())
 }
 

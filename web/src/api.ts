@@ -27,8 +27,9 @@ export const key = {
 type Body = unknown;
 export interface Options {
   body?: Body;
+  /** A body that is YAML already. */
+  yaml?: string;
   etag?: string;
-  absent?: boolean;
   signal?: AbortSignal;
 }
 
@@ -42,11 +43,12 @@ async function send(method: string, path: string, options: Options, accept: stri
   const own = key.get();
   if (own) headers.authorization = `Bearer ${own}`;
   if (options.body !== undefined) headers["content-type"] = "application/json";
+  if (options.yaml !== undefined) headers["content-type"] = "application/yaml";
   if (options.etag) headers["if-match"] = options.etag;
-  if (options.absent) headers["if-none-match"] = "*";
   const init: RequestInit = { method, headers, credentials: "same-origin" };
   if (options.signal) init.signal = options.signal;
   if (options.body !== undefined) init.body = JSON.stringify(options.body);
+  if (options.yaml !== undefined) init.body = options.yaml;
   let response: Response;
   try {
     response = await fetch(path, init);

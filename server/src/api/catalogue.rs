@@ -52,11 +52,8 @@ async fn catalogue() -> Json<Catalogue> {
 }
 
 fn describe(entry: &Entry) -> ModelEntry {
-    let parameter = |one: &models::Parameter| ModelParameter {
-        name: one.name,
-        default: one.default,
-        meaning: one.meaning,
-    };
+    let parameter =
+        |one: &models::Parameter| ModelParameter { name: one.name, default: one.default, meaning: one.meaning };
     ModelEntry {
         id: entry.id,
         summary: entry.summary,

@@ -1,7 +1,7 @@
 //! The datasources of the configuration, without their secrets.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Routes;
+use super::params::Params;
 use super::problem::Problem;
 use crate::app::App;
 
@@ -85,7 +86,7 @@ async fn list(State(app): State<App>) -> Json<DatasourceList> {
 async fn metrics(
     State(app): State<App>,
     Path(name): Path<String>,
-    Query(query): Query<MetricQuery>,
+    Params(query): Params<MetricQuery>,
 ) -> Result<Json<MetricList>, Problem> {
     let missing = || Problem::not_found(format!("there is no datasource `{name}`"));
     let source = app.current().assembly.source(&name).ok_or_else(missing)?;
