@@ -1,6 +1,8 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
 pub mod body;
+mod describe;
+pub mod layers;
 pub mod problem;
 pub mod serve;
 pub mod service;
@@ -41,10 +43,13 @@ impl Routes {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "OpenAnomaly",
-    description = "Finds what is unusual in metrics: pipelines, their runs and incidents, jobs, models and feedback."
-))]
+#[openapi(
+    info(
+        title = "OpenAnomaly",
+        description = "Finds what is unusual in metrics: pipelines, their runs and incidents, jobs, models and feedback."
+    ),
+    components(schemas(problem::Problem))
+)]
 struct Document;
 
 /// Every resource. A new one is a file and a line here.
@@ -63,5 +68,7 @@ pub fn router(app: App) -> (Router, utoipa::openapi::OpenApi) {
         .fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge)
         .layer(from_fn_with_state(app.clone(), auth::identify));
     let (router, document) = closed.merge(open).split_for_parts();
-    (router.with_state(app), document)
+    let document = describe::complete(document);
+    let router = router.with_state(app.clone()).merge(describe::routes(document.clone()));
+    (layers::wrap(router, &app), document)
 }
