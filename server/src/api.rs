@@ -2,10 +2,16 @@
 
 pub mod body;
 mod describe;
+mod etag;
+mod incoming;
 pub mod layers;
+mod original;
+mod pipelines;
 pub mod problem;
 pub mod serve;
 pub mod service;
+mod triggers;
+mod validate;
 
 use axum::Router;
 use axum::extract::Request;
@@ -54,7 +60,12 @@ struct Document;
 
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
-    Routes::default().and(service::routes())
+    Routes::default()
+        .and(original::routes())
+        .and(pipelines::routes())
+        .and(service::routes())
+        .and(triggers::routes())
+        .and(validate::routes())
 }
 
 /// The whole API, and its description.
