@@ -127,8 +127,12 @@ struct SeriesList {
 /// The series of a pipeline with their scores between two times, the worst first.
 #[utoipa::path(get, path = "/api/v1/pipelines/{name}/series", tag = "charts",
     params(("name" = String, Path, description = "The pipeline"), Range),
-    responses((status = 200, body = SeriesList), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem), (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = SeriesList),
+        (status = 404, description = "there is no such pipeline"),
+        (status = 422, description = "the pipeline is not right"),
+        (status = 502, description = "its datasource can't be read"),
+    ))]
 async fn series(
     State(app): State<App>,
     Path(name): Path<String>,
@@ -157,8 +161,12 @@ async fn series(
 /// What was written of one series between two times; what was read of it where nothing has been written yet.
 #[utoipa::path(get, path = "/api/v1/pipelines/{name}/chart", tag = "charts",
     params(("name" = String, Path, description = "The pipeline"), ChartQuery),
-    responses((status = 200, body = Chart), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem), (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = Chart),
+        (status = 404, description = "there is no such pipeline"),
+        (status = 422, description = "the pipeline is not right"),
+        (status = 502, description = "its datasource can't be read"),
+    ))]
 async fn chart(
     State(app): State<App>,
     Path(name): Path<String>,

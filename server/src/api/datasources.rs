@@ -81,8 +81,11 @@ async fn list(State(app): State<App>) -> Json<DatasourceList> {
 /// The names of the metrics of a datasource, at most a thousand; none where it can't tell.
 #[utoipa::path(get, path = "/api/v1/datasources/{name}/metrics", tag = "datasources",
     params(("name" = String, Path, description = "The datasource"), MetricQuery),
-    responses((status = 200, body = MetricList), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = MetricList),
+        (status = 404, description = "there is no such datasource"),
+        (status = 502, description = "it can't be read"),
+    ))]
 async fn metrics(
     State(app): State<App>,
     Path(name): Path<String>,
