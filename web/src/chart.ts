@@ -1,7 +1,7 @@
 // One series over time: what was, what was expected, the band, what is anomalous; the scores below.
 
 import uPlot from "uplot";
-import { duration, number, time } from "./format";
+import { number, time } from "./format";
 import { h } from "./dom";
 import type { Row, Trace } from "./types";
 
@@ -120,7 +120,7 @@ export class Chart {
       {
         ...base(tall),
         scales: { x: { time: true }, y: { range: (_, min, max) => spread(min, max) } },
-        axes: [{ ...axis(), show: true, size: 8, values: (_, ticks) => ticks.map(() => "") }, numbers()],
+        axes: [{ ...axis(), size: 8, space: 80, values: (_, ticks) => ticks.map(() => "") }, numbers()],
         bands: [{ series: [1, 2], fill: () => colour("--band") } as unknown as uPlot.Band],
         series: [{}, { ...line("--band-edge", 1) }, { ...line("--band-edge", 1) }, line("--expected", 1.5, [5, 4]), line("--actual", 1.6), dots],
       },
@@ -131,13 +131,12 @@ export class Chart {
       {
         ...base(low),
         scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(2, (max ?? 0) * 1.1)] } },
-        axes: [{ ...axis(), size: 32, space: 70 }, numbers()],
+        axes: [{ ...axis(), size: 28, space: 80, values: (_, ticks) => ticks.map(tick) }, numbers()],
         series: [{}, { ...line("--score", 1.4), fill: () => colour("--score-fill") }, dots],
       },
       [[], [], []],
       this.plots,
     );
-    // The bands' colours are asked for once, so a plain gradient would not follow the theme.
     this.resize();
   }
 
@@ -199,5 +198,8 @@ function spread(min: number | null, max: number | null): [number, number] {
   return [min >= 0 && min - room < 0 ? 0 : min - room, max + room];
 }
 
-/** How wide a range is, in words. */
-export const width = (from: number, until: number) => duration(until - from);
+/** A time on the axis: the day at midnight, else the time of day. */
+function tick(at: number): string {
+  const text = time(at);
+  return text.endsWith(" 00:00") ? text.slice(0, -6) : text.slice(-5);
+}

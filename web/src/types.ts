@@ -60,10 +60,7 @@ export interface Job {
   progress: number;
   message: string;
   error?: string | null;
-  created_at?: string;
-  started_at?: string | null;
-  ended_at?: string | null;
-  created_by?: string;
+  created: string;
 }
 
 export interface Model {

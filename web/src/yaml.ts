@@ -24,4 +24,4 @@ export function yaml(value: unknown, indent = ""): string {
 }
 
 /** A whole document. */
-export const text = (value: unknown) => `${yaml(value).trimStart()}\n`;
+export const text = (value: unknown) => yaml(value).trimStart();

@@ -71,7 +71,7 @@ function table(items: Job[], load: () => unknown): HTMLElement {
       h("td", { "data-name": "Pipeline" }, h("a", { href: `#/pipelines/${encodeURIComponent(one.pipeline)}` }, one.pipeline)),
       h("td", { "data-name": "State" }, h("span", { class: `state ${kind}` }, one.state)),
       h("td", { "data-name": "Progress" }, bar(one), h("div", { class: "faint" }, one.error ?? one.message)),
-      h("td", { "data-name": "Since", title: time(one.created_at, true) }, one.created_at ? ago(one.created_at) : ""),
+      h("td", { "data-name": "Since", title: time(one.created, true) }, ago(one.created)),
       h("td", { class: "actions" }, DONE.includes(one.state) ? null : button("Cancel", cancel, { class: "small", "aria-label": `Cancel ${one.kind} of ${one.pipeline}` })),
     );
   };

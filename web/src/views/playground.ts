@@ -70,13 +70,14 @@ export const playground: View = async ({ signal, keys }) => {
     return h("label", {}, label, inside, hint ? h("span", { class: "hint" }, hint) : null, wrong);
   };
   const field = ({ path, label, usual, hint, options }: Field) =>
-    labelled(path, label, options ? h("select", {}, options.map((option) => h("option", { value: option }, option || "as usual"))) : h("input", { value: usual ?? "", autocomplete: "off" }), hint);
+    labelled(path, label, options ? h("select", {}, options.map((option) => h("option", { value: option }, option || "as usual"))) : h("input", { value: usual ?? "", autocomplete: "off", title: hint, placeholder: usual === undefined ? hint : undefined }));
 
-  const query = h("textarea", { rows: 3, placeholder: "sum by (job) (rate(http_requests_total[5m]))" });
+  const query = h("textarea", { rows: 2, placeholder: "sum by (job) (rate(http_requests_total[5m]))" });
   const datasource = h("select", { value: sources.find((one) => one.name === "default")?.name ?? sources[0]?.name }, sources.map((one) => h("option", { value: one.name }, one.kind === "embedded" ? `${one.name} (inside the program)` : one.name)));
   const model = h("select", { value: models.find((one) => one.is_default)?.id }, models.map((one) => h("option", { value: one.id }, one.id)));
+  const span = h("select", { "aria-label": "How much is scored", value: "2d" }, [["12h", "the last 12 hours"], ["1d", "the last day"], ["2d", "the last 2 days"], ["7d", "the last 7 days"]].map(([value, label]) => h("option", { value }, label!)));
   const about = h("div", { class: "hint" });
-  const parameters = h("div", { class: "fields" });
+  const parameters = h("div", { class: "fields wide" });
   const chosen = () => models.find((one) => one.id === model.value);
   const describe = () => {
     fill(about, chosen()?.summary ?? "");
@@ -96,10 +97,9 @@ export const playground: View = async ({ signal, keys }) => {
     about,
     h("div", { class: "fields" }, FIELDS.map(field)),
     h("details", {}, h("summary", {}, "Parameters of the model"), parameters),
-    h("details", {}, h("summary", {}, "More"), h("div", { class: "fields" }, MORE.map(field))),
+    h("details", {}, h("summary", {}, "More"), h("div", { class: "fields wide" }, MORE.map(field))),
     general,
-    h("button", { class: "primary", title: "Enter" }, "Preview"),
-    h("div", { class: "fields" }, labelled("name", "Name", h("input", { value: "", autocomplete: "off", placeholder: "requests" })), h("div", {}, h("label", { class: "hint" }, "Keep it"), button("Save as pipeline", () => save(), { class: "save" }))),
+    h("div", { class: "foot" }, h("div", { class: "row" }, h("button", { class: "primary grow", title: "Enter" }, "Preview"), h("div", {}, span)), h("div", { class: "row" }, labelled("name", "Name", h("input", { autocomplete: "off", placeholder: "requests" })), button("Save as pipeline", () => save()))),
   );
   describe();
 
@@ -139,14 +139,15 @@ export const playground: View = async ({ signal, keys }) => {
     blame([]);
     fill(result, h("div", { class: "empty" }, h("h2", {}, "Reading, forecasting, scoring …"), h("progress", { "aria-label": "At work" })));
     try {
-      const answer = await post<{ data: Series[]; message?: string }>("/execute/inference", { ...write(), dry_run: true }, signal);
-      show(answer.data);
+      const order = { pipeline: write(), last: span.value, dry_run: true };
+      const answer = await post<{ data: Series[]; meta: { warnings: string[] } }>("/execute/inference", order, signal);
+      show(answer.data.map(in_milliseconds), answer.meta.warnings);
     } catch (error) {
       fill(result, hint());
       failed(error);
     }
   };
-  const show = (all: Series[]) => {
+  const show = (all: Series[], warnings: string[]) => {
     if (!all.length) return fill(result, h("div", { class: "empty" }, h("h2", {}, "The query answers nothing"), h("p", {}, "Is the name right, and is there anything in the time of the context?")));
     chart?.destroy();
     chart = new Chart((from, until) => chart!.show(seen, [], [from, until]));
@@ -161,7 +162,7 @@ export const playground: View = async ({ signal, keys }) => {
       fill(chips, sorted.slice(0, 100).map((other) => h("button", { type: "button", class: "small", "aria-pressed": String(other === one), title: Object.entries(other.labels).map(([name, value]) => `${name}=${value}`).join(", "), onClick: () => pick(other) }, short(other.labels, names), h("span", { class: worst(other) > 1 ? "odd" : "faint" }, number(worst(other))))));
     };
     const odd = all.filter((one) => worst(one) > 1).length;
-    fill(result, h("div", { class: "head" }, h("h2", {}, "Preview"), h("span", { class: "faint" }, `${all.length} series, ${odd} with something unusual. Nothing is written.`), h("span", { class: "grow" }), h("button", { type: "button", class: "small", onClick: () => chart!.show(seen) }, "All of it")), chips, chart.element);
+    fill(result, h("div", { class: "head" }, h("h2", {}, "Preview"), h("span", { class: "faint" }, `${all.length} series, ${odd} with something unusual. Nothing is written.`), h("span", { class: "grow" }), h("button", { type: "button", class: "small", onClick: () => chart!.show(seen) }, "All of it")), chips, chart.element, h("div", { class: "note" }, warnings.join(" ")));
     pick(sorted[0]!);
   };
   const save = async () => {
@@ -227,6 +228,12 @@ function guess(text: string): unknown {
   } catch {
     return text;
   }
+}
+
+/** The service counts seconds here, the chart milliseconds. */
+function in_milliseconds(one: Series): Series {
+  const millis = (times: number[]) => times.map((time) => time * 1000);
+  return { ...one, timestamps: millis(one.timestamps), ...(one.forecast ? { forecast: { ...one.forecast, timestamps: millis(one.forecast.timestamps) } } : {}) };
 }
 
 /** What was, and after it the forecast. */
