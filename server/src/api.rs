@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod problem;
+pub mod serve;
 pub mod service;
 
 use axum::Router;
