@@ -2,6 +2,11 @@
 //!
 //! The statements are those that both understand; each file below holds the rows of one table.
 
+pub mod api_keys;
+pub mod audit_log;
+pub mod settings;
+pub mod users;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
