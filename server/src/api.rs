@@ -1,5 +1,6 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
+pub mod backup;
 pub mod body;
 pub mod problem;
 pub mod service;
@@ -12,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::auth::{self, Role};
+use crate::metrics;
 
 /// The handlers of a resource, by who may call them.
 #[derive(Default)]
@@ -48,7 +50,7 @@ struct Document;
 
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
-    Routes::default().and(service::routes())
+    Routes::default().and(backup::routes()).and(service::routes())
 }
 
 /// The whole API, and its description.
@@ -62,5 +64,5 @@ pub fn router(app: App) -> (Router, utoipa::openapi::OpenApi) {
         .fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge)
         .layer(from_fn_with_state(app.clone(), auth::identify));
     let (router, document) = closed.merge(open).split_for_parts();
-    (router.with_state(app), document)
+    (router.layer(from_fn_with_state(app.clone(), metrics::http::measure)).with_state(app), document)
 }

@@ -22,7 +22,7 @@ use crate::config::service::database_url;
 use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
-use crate::{api, store};
+use crate::{api, app, store};
 use status::Status;
 
 /// How long to wait before a store that can't be watched is tried again.
@@ -124,7 +124,7 @@ async fn assemble(config_file: &Path, config: Config) -> Result<App, DaemonError
         store,
         metrics: Metrics::new(worker::now()),
         status: Arc::new(Status::default()),
-        instance: uuid::Uuid::now_v7().to_string(),
+        instance: app::instance().to_owned(),
         current: RwLock::new(current),
     }))
 }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::CliError;
-use crate::daemon;
+use crate::config::Config;
+use crate::traces::Traces;
+use crate::{app, daemon};
 
 /// Runs the pipelines on their schedules, until it is stopped.
 ///
@@ -35,4 +37,14 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let runtime = tokio::runtime::Runtime::new()?;
     let options = daemon::Options { listen: args.listen, insecure: args.insecure };
     runtime.block_on(daemon::run(&args.config, &options)).map_err(CliError::Daemon)
+}
+
+/// Where the service's traces go, if anywhere. What is wrong with the configuration is said when it is loaded to be
+/// used.
+///
+/// # Errors
+/// The collector's address is none.
+pub fn traces(args: &RunArgs) -> Result<Option<Traces>, CliError> {
+    let otlp = Config::load(&args.config, &daemon::environment).ok().and_then(|config| config.otlp);
+    Ok(otlp.map(|otlp| Traces::start(&otlp, app::instance())).transpose()?)
 }
