@@ -2,7 +2,10 @@
 
 pub mod backup;
 pub mod body;
+mod describe;
+pub mod layers;
 pub mod problem;
+pub mod serve;
 pub mod service;
 
 use axum::Router;
@@ -13,7 +16,6 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::auth::{self, Role};
-use crate::metrics;
 
 /// The handlers of a resource, by who may call them.
 #[derive(Default)]
@@ -42,10 +44,13 @@ impl Routes {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "OpenAnomaly",
-    description = "Finds what is unusual in metrics: pipelines, their runs and incidents, jobs, models and feedback."
-))]
+#[openapi(
+    info(
+        title = "OpenAnomaly",
+        description = "Finds what is unusual in metrics: pipelines, their runs and incidents, jobs, models and feedback."
+    ),
+    components(schemas(problem::Problem))
+)]
 struct Document;
 
 /// Every resource. A new one is a file and a line here.
@@ -64,5 +69,7 @@ pub fn router(app: App) -> (Router, utoipa::openapi::OpenApi) {
         .fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge)
         .layer(from_fn_with_state(app.clone(), auth::identify));
     let (router, document) = closed.merge(open).split_for_parts();
-    (router.layer(from_fn_with_state(app.clone(), metrics::http::measure)).with_state(app), document)
+    let document = describe::complete(document);
+    let router = router.with_state(app.clone()).merge(describe::routes(document.clone()));
+    (layers::wrap(router, &app), document)
 }

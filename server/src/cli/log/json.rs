@@ -35,10 +35,10 @@ where
     }
 }
 
-/// Adds `fields`, an object as text, to what `line` doesn't have yet.
+/// Adds `fields`, an object as text, to what `line` doesn't have yet. Fields `otel.…` are for traces only.
 fn merge(line: &mut Map<String, Value>, fields: &str) {
     let fields: Map<String, Value> = serde_json::from_str(fields).unwrap_or_default();
-    for (name, value) in fields {
+    for (name, value) in fields.into_iter().filter(|(name, _)| !name.starts_with("otel.")) {
         line.entry(name).or_insert(value);
     }
 }
@@ -76,7 +76,13 @@ mod tests {
             .event_format(Flat)
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            let request = tracing::info_span!("request", request_id = "r1", pipeline = "outer", level = "not this");
+            let request = tracing::info_span!(
+                "request",
+                request_id = "r1",
+                otel.kind = "server",
+                pipeline = "outer",
+                level = "not this"
+            );
             let pass = tracing::info_span!(parent: &request, "pass", run = tracing::field::Empty, pipeline = "cpu");
             pass.record("run", "p1");
             pass.in_scope(|| tracing::warn!(job = "j1", samples = 3, "a \"quoted\"\nmessage"));
