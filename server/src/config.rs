@@ -247,6 +247,9 @@ impl Config {
         for (name, datasource) in &config.datasources {
             datasource.check().map_err(|reason| invalid(format!("datasource `{name}`: {reason}")))?;
         }
+        if let Some(otlp) = &config.otlp {
+            otlp.check().map_err(|reason| invalid(format!("otlp: {reason}")))?;
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         config.pipelines = folder.join(&config.pipelines);
         for path in config.datasources.values_mut().filter_map(|datasource| datasource.path.as_mut()) {

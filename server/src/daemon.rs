@@ -26,7 +26,7 @@ use crate::database::{Database, DatabaseError};
 use crate::demo::live;
 use crate::metrics::Metrics;
 use crate::tls::{Certificate, TlsError};
-use crate::{api, store};
+use crate::{api, app, store};
 use status::Status;
 
 /// How long to wait before a store that can't be watched is tried again.
@@ -156,7 +156,7 @@ async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Resu
         auth,
         metrics: Metrics::new(worker::now()),
         status: Arc::new(Status::default()),
-        instance: uuid::Uuid::now_v7().to_string(),
+        instance: app::instance().to_owned(),
         stopping: CancellationToken::new(),
         current: RwLock::new(current),
     }))
