@@ -1,7 +1,10 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
 pub mod body;
+pub mod page;
+pub mod params;
 pub mod problem;
+pub mod serve;
 pub mod service;
 
 use axum::Router;

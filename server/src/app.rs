@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::store::PipelineStore;
+use tokio_util::sync::CancellationToken;
 use tsdb::Timestamp;
 
 use crate::assembly::Assembly;
@@ -28,6 +29,8 @@ pub struct Parts {
     pub status: Arc<Status>,
     /// The name of this process among those that share the database.
     pub instance: String,
+    /// Cancelled when the service stops: no request comes in any more, and streams end.
+    pub stopping: CancellationToken,
     /// What a reload replaces.
     pub current: RwLock<Current>,
 }

@@ -15,6 +15,7 @@ use engine::{Pipeline, Ports};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Current, Parts};
 use crate::assembly::{Assembly, AssemblyError};
@@ -86,9 +87,8 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let app = assemble(config_file, config).await?;
     let mut service = Service::new(config_file, app.clone());
     service.start().await;
-    let (router, _) = api::router(app.clone());
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let server = tokio::spawn(api::serve::serve(app.clone(), listener));
     loop {
         tokio::select! {
             event = changes.next() => match event {
@@ -105,8 +105,15 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
         }
     }
     tracing::info!("stopping: passes that have begun are finished first");
-    service.stop().await;
-    server.abort();
+    app.stopping.cancel();
+    let (_, served) = tokio::join!(service.stop(), server);
+    match served {
+        Ok(Err(error)) => tracing::error!(%address, "serving failed: {error}"),
+        Err(error) => tracing::error!(%address, "serving failed: {error}"),
+        Ok(Ok(())) => {}
+    }
+    app.current().assembly.close();
+    app.database.close().await;
     Ok(())
 }
 
@@ -125,6 +132,7 @@ async fn assemble(config_file: &Path, config: Config) -> Result<App, DaemonError
         metrics: Metrics::new(worker::now()),
         status: Arc::new(Status::default()),
         instance: uuid::Uuid::now_v7().to_string(),
+        stopping: CancellationToken::new(),
         current: RwLock::new(current),
     }))
 }
@@ -283,8 +291,6 @@ impl Service {
 
     async fn stop(mut self) {
         stop_all(std::mem::take(&mut self.workers).into_values().collect()).await;
-        self.app.current().assembly.close();
-        self.app.database.close().await;
     }
 }
 
