@@ -252,7 +252,8 @@ impl Config {
         for path in config.datasources.values_mut().filter_map(|datasource| datasource.path.as_mut()) {
             *path = folder.join(&*path);
         }
-        for path in [&mut config.onnx.folder, &mut config.onnx.library].into_iter().flatten() {
+        let more = [&mut config.onnx.folder, &mut config.onnx.library, &mut config.mongodb.url_file];
+        for path in more.into_iter().flatten() {
             *path = folder.join(&*path);
         }
         Ok(config)

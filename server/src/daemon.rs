@@ -2,6 +2,7 @@
 
 pub mod reload;
 pub mod status;
+pub mod stored;
 pub mod worker;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use engine::store::{Listing, StoreError, Stored, Unreadable};
+use engine::store::{Listing, StoreError, Stored, Unreadable, lies_in};
 use engine::{Pipeline, Ports};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,9 +25,6 @@ use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
 use crate::{api, store};
 use status::Status;
-
-/// How long to wait before a store that can't be watched is tried again.
-const STORE_RETRY: Duration = Duration::from_secs(2);
 
 /// How long passes that have begun may still run after they were told to stop, all of them together.
 const GRACE: Duration = Duration::from_secs(14);
@@ -85,6 +83,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let mut changes = reload::Changes::watch(config_file)?;
     let app = assemble(config_file, config).await?;
     let mut service = Service::new(config_file, app.clone());
+    let mut pipelines = stored::Changes::new(app.store.clone());
     service.start().await;
     let (router, _) = api::router(app.clone());
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
@@ -95,13 +94,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
                 reload::Event::Changed => service.reload().await,
                 reload::Event::Stop => break,
             },
-            changed = app.store.changed() => match changed {
-                Ok(()) => service.reload_pipelines().await,
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    tokio::time::sleep(STORE_RETRY).await;
-                }
-            },
+            found = pipelines.next() => service.found(found).await,
         }
     }
     tracing::info!("stopping: passes that have begun are finished first");
@@ -134,6 +127,8 @@ struct Service {
     config_file: PathBuf,
     app: App,
     workers: BTreeMap<String, Running>,
+    /// What the store said last.
+    seen: Option<Result<Listing, StoreError>>,
 }
 
 /// A pipeline that is about to run.
@@ -158,11 +153,12 @@ struct Fault {
 
 impl Service {
     fn new(config_file: &Path, app: App) -> Self {
-        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new() }
+        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new(), seen: None }
     }
 
     async fn start(&mut self) {
-        let is_good = self.replace_changed(false).await;
+        let found = self.app.store.list().await;
+        let is_good = self.replace_changed(found, false).await;
         self.app.metrics.configured(is_good);
     }
 
@@ -221,25 +217,38 @@ impl Service {
         if config.listen != before.config.listen {
             tracing::warn!("a change of `listen` needs a restart");
         }
+        if config.pipelines != before.config.pipelines
+            || config.store != before.config.store
+            || config.mongodb != before.config.mongodb
+            || config.database != before.config.database
+        {
+            tracing::warn!("a change of `pipelines`, `store`, `mongodb` or `database` needs a restart");
+        }
         // Files with secrets may have changed without their names.
         let is_same = config.datasources == before.config.datasources
             && config.catch_up == before.config.catch_up
             && config.onnx == before.config.onnx
             && !config.datasources.values().any(Datasource::has_files);
         self.app.replace(Current { config: Arc::new(config), assembly: Arc::new(assembly) });
-        self.replace_changed(!is_same).await;
+        let found = self.app.store.list().await;
+        self.replace_changed(found, !is_same).await;
     }
 
-    /// Reads the pipelines again.
-    async fn reload_pipelines(&mut self) {
-        self.replace_changed(false).await;
+    /// Takes what the store says, if that is something new.
+    async fn found(&mut self, found: Result<Listing, StoreError>) {
+        if self.seen.as_ref() != Some(&found) {
+            self.replace_changed(found, false).await;
+        }
     }
 
-    /// Starts what is new, stops what is gone, and answers whether everything is right.
-    async fn replace_changed(&mut self, all: bool) -> bool {
-        let found = match self.app.store.list().await {
+    /// Starts what is new, stops what is gone, and answers whether everything is right. Where the store can't be read
+    /// everything goes on as it is.
+    async fn replace_changed(&mut self, found: Result<Listing, StoreError>, all: bool) -> bool {
+        self.seen = Some(found.clone());
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
+                self.app.metrics.reloaded(false);
                 self.report(&[Fault { origin: String::new(), message: error.to_string() }]);
                 return false;
             }
@@ -251,8 +260,7 @@ impl Service {
             .map(|pipeline| (pipeline.name.clone(), pipeline.enabled))
             .collect();
         let (fresh, faults) = self.assemble(found, all);
-        let folder = self.app.current().config.pipelines.display().to_string();
-        let is_broken = |origin: &str| faults.iter().any(|fault| fault.origin == origin || fault.origin == folder);
+        let is_broken = |origin: &str| faults.iter().any(|fault| lies_in(origin, &fault.origin));
         let is_over = |running: &Running| match enabled.get(&running.pipeline.name) {
             Some(true) => fresh.iter().any(|fresh| fresh.pipeline.name == running.pipeline.name),
             Some(false) => true,

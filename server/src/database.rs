@@ -2,6 +2,8 @@
 //!
 //! The statements are those that both understand; each file below holds the rows of one table.
 
+pub mod pipelines;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Real servers for whole tests: started on a free port in a temporary folder, ended when dropped.
 
 mod fickle;
+mod mongodb;
 mod postgres;
 mod prometheus;
 mod scene;
@@ -8,6 +9,7 @@ mod server;
 mod service;
 mod victoria_metrics;
 
+pub use self::mongodb::{MongoDb, Topology};
 pub use fickle::{Fickle, Mood};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};
