@@ -128,7 +128,12 @@ impl Pipeline {
     /// # Errors
     /// All that is wrong with it. Places are those of the document as indented JSON.
     pub fn from_document(document: &Document, origin: &str) -> Result<Self, PipelineErrors> {
-        Self::parse(&escape(&format!("{:#}", serde_json::Value::Object(document.clone()))), origin)
+        Self::parse(&Self::json(document), origin)
+    }
+
+    /// The document as indented JSON, which reads back as the same document.
+    pub fn json(document: &Document) -> String {
+        escape(&format!("{:#}", serde_json::Value::Object(document.clone())))
     }
 
     /// The JSON Schema of the files that [`Pipeline::parse_all`] reads, one document each, for editors.

@@ -13,6 +13,7 @@ pub mod pipelines;
 pub mod predict;
 pub mod run;
 pub mod source;
+pub mod store;
 pub mod terminal;
 pub mod validate;
 
@@ -75,6 +76,7 @@ enum Command {
     Pipelines(pipelines::PipelinesArgs),
     Validate(validate::ValidateArgs),
     Run(run::RunArgs),
+    Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -114,6 +116,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS)?,
+        Command::Store(args) => store::store(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

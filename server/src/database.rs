@@ -79,6 +79,32 @@ impl Database {
     /// # Errors
     /// It can't be opened, or belongs to a newer version of this program.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
+        let database = Self::connect(url, true).await?;
+        MIGRATIONS.run(&database.pool).await.map_err(|error| match (error, without_password(url)) {
+            (MigrateError::VersionMissing(version), url) => DatabaseError::Newer { url, version },
+            (source, url) => DatabaseError::Migration { url, source },
+        })?;
+        Ok(database)
+    }
+
+    /// Opens the database at `url` as it is, and changes nothing; nothing, where there is none that holds pipelines.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub async fn look(url: &str) -> Result<Option<Self>, DatabaseError> {
+        if file_of(url).is_some_and(|file| !file.exists()) {
+            return Ok(None);
+        }
+        let database = Self::connect(url, false).await?;
+        match sqlx::query("SELECT 1 FROM pipelines").fetch_optional(&database.pool).await {
+            Ok(_) => Ok(Some(database)),
+            Err(sqlx::Error::Database(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens what is at `url`, or makes it where it is a file that may be made.
+    async fn connect(url: &str, may_make: bool) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let shown = without_password(url);
         let kind = match url.split_once(':') {
@@ -87,7 +113,7 @@ impl Database {
             _ => return Err(DatabaseError::Address { url: shown }),
         };
         let (address, connections) = match kind {
-            Kind::Sqlite => (format!("{url}?mode=rwc"), 4),
+            Kind::Sqlite => (format!("{url}?mode={}", if may_make { "rwc" } else { "rw" }), 4),
             Kind::Postgres => (url.to_owned(), 16),
         };
         let open = |source| DatabaseError::Open { url: shown.clone(), source };
@@ -97,14 +123,10 @@ impl Database {
             .connect(&address)
             .await
             .map_err(open)?;
-        if kind == Kind::Sqlite {
+        if kind == Kind::Sqlite && may_make {
             // Readers don't wait for the one that writes, and the file is whole after a crash.
             sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await.map_err(open)?;
         }
-        MIGRATIONS.run(&pool).await.map_err(|error| match error {
-            MigrateError::VersionMissing(version) => DatabaseError::Newer { url: shown.clone(), version },
-            source => DatabaseError::Migration { url: shown.clone(), source },
-        })?;
         Ok(Self { pool, kind })
     }
 
