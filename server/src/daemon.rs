@@ -196,6 +196,7 @@ impl Service {
     }
 
     fn spawn(&mut self, Fresh { origin, pipeline, ports }: Fresh) {
+        tracing::debug!(pipeline = pipeline.name, origin, "a pipeline runs");
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.app.clone(), stopped));
         self.workers.insert(pipeline.name.clone(), Running { origin, pipeline, stop, task });

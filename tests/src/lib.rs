@@ -14,7 +14,7 @@ pub use fickle::{Fickle, Mood};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};
 pub use scene::Scene;
-pub use service::Service;
+pub use service::{Service, binary};
 pub use victoria_metrics::VictoriaMetrics;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
