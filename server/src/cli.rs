@@ -14,6 +14,7 @@ pub mod pipelines;
 pub mod predict;
 pub mod run;
 pub mod source;
+pub mod store;
 pub mod terminal;
 pub mod validate;
 
@@ -82,6 +83,7 @@ enum Command {
     Run(run::RunArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
+    Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -136,6 +138,7 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,
         Command::Restore(args) => backup::restore(&args, terminal)?,
+        Command::Store(args) => store::store(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

@@ -2,6 +2,7 @@
 
 pub mod reload;
 pub mod status;
+pub mod stored;
 pub mod worker;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use engine::store::{Listing, StoreError, Stored, Unreadable};
+use engine::store::{Listing, StoreError, Stored, Unreadable, lies_in};
 use engine::{Pipeline, Ports};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -28,9 +29,6 @@ use crate::metrics::Metrics;
 use crate::tls::{Certificate, TlsError};
 use crate::{api, app, store};
 use status::Status;
-
-/// How long to wait before a store that can't be watched is tried again.
-const STORE_RETRY: Duration = Duration::from_secs(2);
 
 /// How often it is written down when keys were last used.
 const USES_EVERY: Duration = Duration::from_secs(15);
@@ -107,6 +105,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
         live::begin(&app).await?;
     }
     let mut service = Service::new(config_file, app.clone());
+    let mut pipelines = stored::Changes::new(app.store.clone());
     service.start().await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
     let uses = tokio::spawn(write_uses(app.clone()));
@@ -117,13 +116,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
                 reload::Event::Changed => service.reload().await,
                 reload::Event::Stop => break,
             },
-            changed = app.store.changed() => match changed {
-                Ok(()) => service.reload_pipelines().await,
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    tokio::time::sleep(STORE_RETRY).await;
-                }
-            },
+            found = pipelines.next() => service.found(found).await,
         }
     }
     tracing::info!("stopping: passes that have begun are finished first");
@@ -178,6 +171,8 @@ struct Service {
     config_file: PathBuf,
     app: App,
     workers: BTreeMap<String, Running>,
+    /// What the store said last.
+    seen: Option<Result<Listing, StoreError>>,
 }
 
 /// A pipeline that is about to run.
@@ -204,11 +199,12 @@ struct Fault {
 
 impl Service {
     fn new(config_file: &Path, app: App) -> Self {
-        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new() }
+        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new(), seen: None }
     }
 
     async fn start(&mut self) {
-        let is_good = self.replace_changed(false).await;
+        let found = self.app.store.list().await;
+        let is_good = self.replace_changed(found, false).await;
         self.app.metrics.configured(is_good);
     }
 
@@ -247,6 +243,7 @@ impl Service {
     }
 
     fn spawn(&mut self, Fresh { origin, trust, pipeline, ports }: Fresh) {
+        tracing::debug!(pipeline = pipeline.name, origin, "a pipeline runs");
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.app.clone(), stopped));
         self.workers.insert(pipeline.name.clone(), Running { origin, trust, pipeline, stop, task });
@@ -269,6 +266,13 @@ impl Service {
         if config.listen != before.config.listen {
             tracing::warn!("a change of `listen` needs a restart");
         }
+        if config.pipelines != before.config.pipelines
+            || config.store != before.config.store
+            || config.mongodb != before.config.mongodb
+            || config.database != before.config.database
+        {
+            tracing::warn!("a change of `pipelines`, `store`, `mongodb` or `database` needs a restart");
+        }
         // Files with secrets may have changed without their names.
         let is_same = config.datasources == before.config.datasources
             && config.catch_up == before.config.catch_up
@@ -276,19 +280,25 @@ impl Service {
             && config.egress == before.config.egress
             && !config.datasources.values().any(Datasource::has_files);
         self.app.replace(Current { config: Arc::new(config), assembly: Arc::new(assembly) });
-        self.replace_changed(!is_same).await;
+        let found = self.app.store.list().await;
+        self.replace_changed(found, !is_same).await;
     }
 
-    /// Reads the pipelines again.
-    async fn reload_pipelines(&mut self) {
-        self.replace_changed(false).await;
+    /// Takes what the store says, if that is something new.
+    async fn found(&mut self, found: Result<Listing, StoreError>) {
+        if self.seen.as_ref() != Some(&found) {
+            self.replace_changed(found, false).await;
+        }
     }
 
-    /// Starts what is new, stops what is gone, and answers whether everything is right.
-    async fn replace_changed(&mut self, all: bool) -> bool {
-        let found = match self.app.store.list().await {
+    /// Starts what is new, stops what is gone, and answers whether everything is right. Where the store can't be read
+    /// everything goes on as it is.
+    async fn replace_changed(&mut self, found: Result<Listing, StoreError>, all: bool) -> bool {
+        self.seen = Some(found.clone());
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
+                self.app.metrics.reloaded(false);
                 self.report(&[Fault { origin: String::new(), message: error.to_string() }]);
                 return false;
             }
@@ -300,8 +310,7 @@ impl Service {
             .map(|pipeline| (pipeline.name.clone(), pipeline.enabled))
             .collect();
         let (fresh, faults) = self.assemble(found, all);
-        let folder = self.app.current().config.pipelines.display().to_string();
-        let is_broken = |origin: &str| faults.iter().any(|fault| fault.origin == origin || fault.origin == folder);
+        let is_broken = |origin: &str| faults.iter().any(|fault| lies_in(origin, &fault.origin));
         let is_over = |running: &Running| match enabled.get(&running.pipeline.name) {
             Some(true) => fresh.iter().any(|fresh| fresh.pipeline.name == running.pipeline.name),
             Some(false) => true,

@@ -4,6 +4,7 @@
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod pipelines;
 pub mod settings;
 pub mod users;
 
@@ -128,6 +129,23 @@ impl Database {
         }
     }
 
+    /// Opens the database at `url` as it is, and changes nothing; nothing, where there is none that holds pipelines.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub async fn look(url: &str) -> Result<Option<Self>, DatabaseError> {
+        if file_of(url).is_some_and(|file| !file.exists()) {
+            return Ok(None);
+        }
+        let database = Self::connect(url, "rw").await?;
+        match sqlx::query("SELECT 1 FROM pipelines").fetch_optional(&database.pool).await {
+            Ok(_) => Ok(Some(database)),
+            Err(sqlx::Error::Database(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens what is at `url`, a file in the `mode` of SQLite.
     async fn connect(url: &str, mode: &str) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let shown = without_password(url);
@@ -147,7 +165,7 @@ impl Database {
             .connect(&address)
             .await
             .map_err(open)?;
-        if kind == Kind::Sqlite {
+        if kind == Kind::Sqlite && mode == "rwc" {
             // Readers don't wait for the one that writes, and the file is whole after a crash.
             sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await.map_err(open)?;
         }

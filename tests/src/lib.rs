@@ -1,6 +1,7 @@
 //! Real servers for whole tests: started on a free port in a temporary folder, ended when dropped.
 
 mod fickle;
+mod mongodb;
 mod postgres;
 mod prometheus;
 mod scene;
@@ -8,11 +9,12 @@ mod server;
 mod service;
 mod victoria_metrics;
 
+pub use self::mongodb::{MongoDb, Topology};
 pub use fickle::{Fickle, Mood};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};
 pub use scene::Scene;
-pub use service::Service;
+pub use service::{Service, binary};
 pub use victoria_metrics::VictoriaMetrics;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
