@@ -73,7 +73,7 @@ impl Peer {
     }
 
     /// What it counts as where requests are counted.
-    fn counted(self) -> String {
+    pub fn counted(self) -> String {
         self.0.map_or_else(|| "?".into(), limit::of_address)
     }
 }
