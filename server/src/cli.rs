@@ -1,10 +1,12 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
+pub mod access;
 pub mod client;
 pub mod completions;
 pub mod demo;
 pub mod detect;
 pub mod error;
+pub mod keys;
 pub mod log;
 pub mod model;
 pub mod models;
@@ -14,6 +16,7 @@ pub mod predict;
 pub mod run;
 pub mod source;
 pub mod terminal;
+pub mod users;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -71,8 +74,10 @@ enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
+    Keys(keys::KeysArgs),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
+    Users(users::UsersArgs),
     Validate(validate::ValidateArgs),
     Run(run::RunArgs),
     Completions(completions::CompletionsArgs),
@@ -111,9 +116,11 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Keys(args) => keys::keys(&args, terminal)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS)?,
+        Command::Users(args) => users::users(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };
