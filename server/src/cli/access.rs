@@ -72,7 +72,7 @@ pub(super) fn new_password() -> Result<String, CliError> {
         return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
     }
     let terminal = console::Term::stderr();
-    let mut typed = |prompt: &str| {
+    let typed = |prompt: &str| {
         terminal.write_str(prompt)?;
         terminal.read_secure_line()
     };

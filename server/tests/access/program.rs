@@ -10,33 +10,33 @@ use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 /// A folder with a configuration.
-pub struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
     /// A configuration of a datasource that nobody answers for, and `more`.
-    pub fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.configure(&format!("datasources: {{ default: {{ url: 'http://127.0.0.1:1' }} }}\n{more}"));
         folder
     }
 
     /// Writes the configuration anew.
-    pub fn configure(&self, text: &str) {
+    pub(crate) fn configure(&self, text: &str) {
         fs::write(self.config(), text).unwrap();
     }
 
     /// The folder.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// The configuration's file.
-    pub fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         self.path().join("openanomaly.yaml").display().to_string()
     }
 
     /// What the program answers to `args` and `input`.
-    pub fn output(&self, args: &[&str], input: &str) -> Output {
+    pub(crate) fn output(&self, args: &[&str], input: &str) -> Output {
         let mut child =
             command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // It may have ended without reading.
@@ -45,30 +45,30 @@ impl Folder {
     }
 
     /// What a program that succeeds prints.
-    pub fn run_with(&self, args: &[&str], input: &str) -> String {
+    pub(crate) fn run_with(&self, args: &[&str], input: &str) -> String {
         let output = self.output(args, input);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The same without input.
-    pub fn run(&self, args: &[&str]) -> String {
+    pub(crate) fn run(&self, args: &[&str]) -> String {
         self.run_with(args, "")
     }
 
     /// The same against a running service.
-    pub fn run_at(&self, service: &Service, key: &str, args: &[&str]) -> String {
+    pub(crate) fn run_at(&self, service: &Service, key: &str, args: &[&str]) -> String {
         self.run(&[args, &["--server", &service.url(""), "--key", key]].concat())
     }
 
     /// A new key, made without a running service.
-    pub fn key(&self, args: &[&str]) -> String {
+    pub(crate) fn key(&self, args: &[&str]) -> String {
         let key = self.run(&[&["keys", "create", "--config", &self.config()], args].concat());
         key.trim().to_owned()
     }
 
     /// Why the service does not start.
-    pub fn refused(&self, args: &[&str]) -> String {
+    pub(crate) fn refused(&self, args: &[&str]) -> String {
         let output = self.output(&[&["run", "--config", &self.config()], args].concat(), "");
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
@@ -85,10 +85,10 @@ fn command(args: &[&str]) -> Command {
 }
 
 /// `openanomaly run`, until it is dropped.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
     /// Where it listens.
-    pub address: String,
+    pub(crate) address: String,
     log: std::path::PathBuf,
     client: Client,
     scheme: &'static str,
@@ -96,14 +96,14 @@ pub struct Service {
 
 impl Service {
     /// Starts the service, and waits until it answers.
-    pub async fn start(folder: &Folder, args: &[&str]) -> Self {
+    pub(crate) async fn start(folder: &Folder, args: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Self::started(folder, args, client, "http").await
     }
 
     /// The same with the certificate that `folder` has.
-    pub async fn start_encrypted(folder: &Folder, certificate: Certificate) -> Self {
+    pub(crate) async fn start_encrypted(folder: &Folder, certificate: Certificate) -> Self {
         Self::started(folder, &[], trusting(certificate), "https").await
     }
 
@@ -125,17 +125,17 @@ impl Service {
     }
 
     /// The URL of a path.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// Who asks.
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     /// What is answered to a request with a key, where one is given, and a body.
-    pub async fn ask(&self, method: Method, path: &str, key: &str, body: Option<Value>) -> Answer {
+    pub(crate) async fn ask(&self, method: Method, path: &str, key: &str, body: Option<Value>) -> Answer {
         let mut request = self.client.request(method, self.url(path));
         if !key.is_empty() {
             request = request.bearer_auth(key);
@@ -144,12 +144,12 @@ impl Service {
     }
 
     /// The same for a `GET`.
-    pub async fn get(&self, path: &str, key: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str, key: &str) -> Answer {
         self.ask(Method::GET, path, key, None).await
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 }
@@ -166,23 +166,23 @@ impl Drop for Service {
 }
 
 /// A client that trusts one certificate alone.
-pub fn trusting(certificate: Certificate) -> Client {
+pub(crate) fn trusting(certificate: Certificate) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap()
 }
 
 /// An answer of the service.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
-    pub json: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+    pub(crate) json: Value,
 }
 
 impl Answer {
     /// What is answered to a request.
-    pub async fn of(request: RequestBuilder) -> Self {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
         let response = request.timeout(Duration::from_secs(60)).send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
@@ -191,25 +191,25 @@ impl Answer {
     }
 
     /// A header; nothing, where it is not there.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The code of the problem that it is.
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.json["code"].as_str().unwrap_or_default()
     }
 
     /// Checks that it is this problem.
     #[track_caller]
-    pub fn check(&self, status: StatusCode, code: &str) {
+    pub(crate) fn check(&self, status: StatusCode, code: &str) {
         assert_eq!((self.status, self.code()), (status, code), "{}", self.text);
         assert_eq!(self.header("content-type"), "application/problem+json");
     }
 }
 
 /// What `look` finds in the end; it looks several times a second, for a minute.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
         if let Some(found) = look().await {
