@@ -1,7 +1,11 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
 mod audit;
+pub mod backup;
 pub mod body;
+pub mod catalogue;
+pub mod chart;
+pub mod datasources;
 mod describe;
 mod etag;
 mod incoming;
@@ -68,6 +72,11 @@ struct Document;
 fn resources() -> Routes {
     Routes::default()
         .and(audit::routes())
+        .and(backup::routes())
+        .and(catalogue::routes())
+        .and(chart::routes())
+        .and(crate::page::routes())
+        .and(datasources::routes())
         .and(keys::routes())
         .and(login::routes())
         .and(original::routes())

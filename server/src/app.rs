@@ -1,6 +1,6 @@
 //! What the parts of the running service share.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use engine::store::PipelineStore;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,12 @@ use crate::daemon::status::Status;
 use crate::daemon::worker;
 use crate::database::Database;
 use crate::metrics::Metrics;
+
+/// The name of this process among all that share the database, and in its traces.
+pub fn instance() -> &'static str {
+    static INSTANCE: LazyLock<String> = LazyLock::new(|| uuid::Uuid::now_v7().to_string());
+    &INSTANCE
+}
 
 /// The running service, as the handlers of the API, the jobs and the scheduler see it. Cloning it is cheap.
 #[derive(Clone)]

@@ -208,6 +208,20 @@ impl Assembly {
         self.stores.get(name).map(|store| store.sink.clone())
     }
 
+    /// What the datasource `name` is read by, not measured: for what no pipeline reads.
+    pub fn source(&self, name: &str) -> Option<Arc<dyn Read>> {
+        self.stores.get(name).map(|store| store.source.clone())
+    }
+
+    /// What `pipeline`, which `trust` has written, reads, and what reads back what it has written, not measured.
+    ///
+    /// # Errors
+    /// A datasource that is not there or can't be used.
+    pub fn readers(&self, pipeline: &Pipeline, trust: Trust) -> Result<(Arc<dyn Read>, Arc<dyn Read>), AssemblyError> {
+        self.check(pipeline, trust)?;
+        self.store(pipeline, trust).map(|store| (store.source, store.written))
+    }
+
     /// The measured ports of a pipeline, which `trust` has written.
     ///
     /// # Errors

@@ -250,6 +250,9 @@ impl Config {
             datasource.check().map_err(|reason| invalid(format!("datasource `{name}`: {reason}")))?;
         }
         config.check_service().map_err(invalid)?;
+        if let Some(otlp) = &config.otlp {
+            otlp.check().map_err(|reason| invalid(format!("otlp: {reason}")))?;
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         config.pipelines = folder.join(&config.pipelines);
         for path in config.datasources.values_mut().filter_map(|datasource| datasource.path.as_mut()) {

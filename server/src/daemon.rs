@@ -23,9 +23,10 @@ use crate::auth::{Auth, AuthError};
 use crate::config::service::database_url;
 use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{Database, DatabaseError};
+use crate::demo::live;
 use crate::metrics::Metrics;
 use crate::tls::{Certificate, TlsError};
-use crate::{api, store};
+use crate::{api, app, store};
 use status::Status;
 
 /// How long to wait before a store that can't be watched is tried again.
@@ -66,6 +67,9 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// The demo's fleet.
+    #[error(transparent)]
+    Demo(#[from] live::LiveError),
     /// The folders can't be watched, or signals not be caught.
     #[error("watching for changes: {0}")]
     Changes(String),
@@ -83,6 +87,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Whether anybody may come in, on whatever address.
     pub insecure: bool,
+    /// Whether a generated fleet is watched, which the datasource `default` is fed with.
+    pub demo: bool,
 }
 
 /// Runs the service until it is told to stop.
@@ -97,6 +103,9 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let mut changes = reload::Changes::watch(config_file)?;
     let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
     let app = assemble(config_file, config, options.insecure).await?;
+    if options.demo {
+        live::begin(&app).await?;
+    }
     let mut service = Service::new(config_file, app.clone());
     service.start().await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
@@ -147,7 +156,7 @@ async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Resu
         auth,
         metrics: Metrics::new(worker::now()),
         status: Arc::new(Status::default()),
-        instance: uuid::Uuid::now_v7().to_string(),
+        instance: app::instance().to_owned(),
         stopping: CancellationToken::new(),
         current: RwLock::new(current),
     }))

@@ -5,6 +5,7 @@
 //! scores that are in the store at the end.
 
 pub mod alerts;
+pub mod live;
 pub mod outcome;
 pub mod pipelines;
 pub mod show;

@@ -19,7 +19,7 @@ const OPEN: [&str; 3] = ["GET /health/live", "GET /health/ready", "POST /api/v1/
 const LOOKING: [&str; 3] = ["POST /api/v1/logout", "POST /api/v1/me/password", "POST /api/v1/validate"];
 
 /// Where only admins may look.
-const ADMINS: [&str; 3] = ["/api/v1/audit", "/api/v1/keys", "/api/v1/users"];
+const ADMINS: [&str; 4] = ["/api/v1/audit", "/api/v1/backup", "/api/v1/keys", "/api/v1/users"];
 
 /// The roles that do not reach for a route.
 fn too_low(method: &str, path: &str) -> &'static [&'static str] {
@@ -314,9 +314,10 @@ async fn the_service_asks_only_whom_it_may() {
     for path in ["../secret", "/etc/passwd", "a/../b", "a/b/c", "local/..", "..%2f.."] {
         let found = put(json!({ "model": { "id": path } })).await;
         assert_eq!(found.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {}", found.text);
-        let found = put(json!({ "model": { "id": "onnx", "parameters": { "file": format!("{path}.onnx") } } })).await;
-        let is_inside = !path.starts_with('/') && !path.contains("..") || path.contains('%');
-        assert_eq!(found.status.is_client_error(), !is_inside, "{path} {}", found.text);
+    }
+    for path in ["../a.onnx", "/a.onnx", "a/../../b.onnx", "a.txt", "", "."] {
+        let found = put(json!({ "model": { "id": "onnx", "parameters": { "file": path } } })).await;
+        assert_eq!(found.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {}", found.text);
     }
     for changes in [
         json!({ "prometheus_url": "http://127.0.0.1:1/other" }),

@@ -4,6 +4,7 @@ pub mod client;
 pub mod connection;
 pub mod encode;
 pub mod matrix;
+mod names;
 pub mod proto;
 pub mod query_range;
 pub mod remote_write;

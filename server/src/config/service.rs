@@ -238,6 +238,22 @@ fn all() -> f64 {
     1.0
 }
 
+impl Otlp {
+    /// What can't be meant.
+    ///
+    /// # Errors
+    /// The key concerned, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        if !(self.endpoint.starts_with("http://") || self.endpoint.starts_with("https://")) {
+            return Err(format!("`endpoint: {}` must begin with `http://` or `https://`", self.endpoint));
+        }
+        if !(0.0..=1.0).contains(&self.ratio) {
+            return Err(format!("`ratio: {}` must be from 0 to 1", self.ratio));
+        }
+        Ok(())
+    }
+}
+
 /// The address of the database that is `given`, with a file that starts at `folder`; `openanomaly.db` in it where none
 /// is given.
 ///
