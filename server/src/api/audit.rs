@@ -71,9 +71,13 @@ struct Wanted {
     responses((status = 200, body = Page<AuditRecord>)))]
 async fn list(State(app): State<App>, Params(wanted): Params<Wanted>) -> Result<Json<Page<AuditRecord>>, Problem> {
     let limit = wanted.limit;
+    let (actor, subject) = (wanted.actor.unwrap_or_default(), wanted.subject.unwrap_or_default());
+    if [&actor, &subject].iter().any(|text| text.contains('\0')) {
+        return Err(Problem::invalid("`actor` and `subject` are texts without null characters"));
+    }
     let filter = Filter {
-        actor: wanted.actor.unwrap_or_default(),
-        subject: wanted.subject.unwrap_or_default(),
+        actor,
+        subject,
         from_ms: wanted.since.map(Timestamp::millis),
         until_ms: wanted.until.map(Timestamp::millis),
         before: wanted.cursor.map(|cursor| (cursor.at_ms, cursor.id)),

@@ -125,7 +125,7 @@ async fn create(
     params(("id" = String, Path, description = "Its id")),
     responses((status = 204, description = "it is void"), (status = 404, description = "there is none of this id")))]
 async fn revoke(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if !api_keys::delete(&app.database, &id).await? {
+    if !keys::is_id(&id) || !api_keys::delete(&app.database, &id).await? {
         return Err(Problem::not_found(format!("there is no key with the id `{id}`")));
     }
     app.auth.keys.forget(&id);

@@ -81,8 +81,14 @@ async fn login(
     let (config, id) = (app.current().config, id.map(|Extension(RequestId(id))| id).unwrap_or_default());
     origin::check(&Method::POST, &uri, &headers, &config.cors_origins)?;
     app.auth.may_try(&peer.counted())?;
-    app.auth.may_try(&format!("user:{name}"))?;
-    let user = rows::get(&app.database, &name).await?;
+    // What can be no name or no password takes as long as what can, and is not remembered.
+    let is_possible = users::check_name(&name).is_ok() && password.len() <= users::MOST_PASSWORD;
+    let (user, password) = if is_possible {
+        app.auth.may_try(&format!("user:{name}"))?;
+        (rows::get(&app.database, &name).await?, password)
+    } else {
+        (None, String::new())
+    };
     let is_right = app.auth.hasher.is_right(&password, user.as_ref().map(|user| user.password_hash.as_str())).await;
     let known = user.as_ref().map(|user| user.name.as_str());
     let Some(user) = user.as_ref().filter(|_| is_right) else {
