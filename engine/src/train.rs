@@ -241,9 +241,8 @@ impl Exam {
                 if actual.is_nan() || band.expected.is_nan() {
                     continue;
                 }
-                let loss = |(at, level): (usize, &f64)| {
-                    pinball(*level, *actual, outlook.forecast.quantile(row, at)[ahead])
-                };
+                let loss =
+                    |(at, level): (usize, &f64)| pinball(*level, *actual, outlook.forecast.quantile(row, at)[ahead]);
                 let pinball = levels.as_slice().iter().enumerate().map(loss).sum::<f64>() / levels.len() as f64;
                 sums.points += 1;
                 sums.inside += usize::from(band.lower <= *actual && *actual <= band.upper);

@@ -1,11 +1,13 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
+pub mod access;
 pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod demo;
 pub mod detect;
 pub mod error;
+pub mod keys;
 pub mod log;
 pub mod model;
 pub mod models;
@@ -16,6 +18,7 @@ pub mod run;
 pub mod source;
 pub mod store;
 pub mod terminal;
+pub mod users;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -76,8 +79,10 @@ enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
+    Keys(keys::KeysArgs),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
+    Users(users::UsersArgs),
     Validate(validate::ValidateArgs),
     #[command(visible_alias = "serve")]
     Run(run::RunArgs),
@@ -133,8 +138,10 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Keys(args) => keys::keys(&args, terminal)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
+        Command::Users(args) => users::users(&args, terminal)?,
         Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,
         Command::Restore(args) => backup::restore(&args, terminal)?,

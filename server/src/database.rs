@@ -106,6 +106,7 @@ impl Database {
     /// # Errors
     /// It can't be opened, or belongs to a newer version of this program.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
+        keep_private(url);
         let database = Self::connect(url, "rwc").await?;
         let shown = || without_password(url);
         MIGRATIONS.run(&database.pool).await.map_err(|error| match error {
@@ -198,6 +199,15 @@ pub fn newest_migration() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
+/// Makes the file of an SQLite address where it isn't there, for its owner alone: it holds what logins are signed with.
+/// What SQLite puts beside it is as the file is.
+fn keep_private(url: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let Some(path) = file_of(url).filter(|path| !path.starts_with(":memory:")) else { return };
+    // Where it can't be made, opening it says why.
+    let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+}
+
 /// The address of the database in the file `path`.
 pub fn file_url(path: &Path) -> String {
     format!("sqlite:{}", path.display())
@@ -219,6 +229,8 @@ pub fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]
@@ -230,6 +242,8 @@ mod tests {
             let insert =
                 "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2";
             sqlx::query(insert).bind("a").bind("b").execute(&database.pool).await.unwrap();
+            let permissions = std::fs::metadata(folder.path().join("state.db")).unwrap().permissions();
+            assert_eq!(permissions.mode() & 0o777, 0o600, "it is nobody else's business");
             database.close().await;
         }
     }
