@@ -2,7 +2,7 @@
 
 import { all, events, post, url } from "../api";
 import { button, empty, fill, h, toast } from "../dom";
-import { duration, number, short, time } from "../format";
+import { duration, number, score as points, short, time } from "../format";
 import { remember, type View } from "../shell";
 import type { Incident, Pipeline } from "../types";
 
@@ -33,7 +33,7 @@ export const incidents: View = async ({ query, signal, keys }) => {
   const draw = () => {
     const wanted = search.value.toLowerCase();
     const shown = items.filter((one) => `${one.pipeline} ${one.series}`.toLowerCase().includes(wanted));
-    if (shown.length) fill(list, table(shown, load));
+    if (shown.length) fill(list, h("div", { class: "wide-table" }, table(shown, load)));
     else if (names.length) fill(list, empty("No incidents", "Nothing unusual was found in this time. Choose a longer one, or ", h("a", { href: "#/jobs" }, "score the history"), " of a pipeline."));
     else fill(list, empty("No incidents", "Nothing is watched yet. ", h("a", { href: "#/playground" }, "Make a pipeline"), " first."));
   };
@@ -58,16 +58,16 @@ export function place(one: Incident): string {
 }
 
 function row(one: Incident, load: () => unknown): HTMLElement {
-  const names = Object.keys(one.labels).filter((name) => !["job", "code"].includes(name));
+  const names = Object.keys(one.labels).filter((name) => !["__name__", "job", "code"].includes(name));
   return h(
     "tr",
     {},
-    h("td", { "data-name": "Began" }, h("a", { href: place(one) }, time(one.from))),
-    h("td", { "data-name": "Lasted" }, duration(Date.parse(one.until) - Date.parse(one.from))),
+    h("td", { "data-name": "Began", class: "when" }, h("a", { href: place(one) }, time(one.from))),
+    h("td", { "data-name": "Lasted", class: "when" }, duration(Date.parse(one.until) - Date.parse(one.from))),
     h("td", { "data-name": "Pipeline" }, one.pipeline),
     h("td", { "data-name": "Series" }, h("span", { class: "cut", title: one.series }, short(one.labels, names))),
-    h("td", { "data-name": "Score", class: "score odd" }, number(one.peak_score)),
-    h("td", { "data-name": "Actual, expected" }, `${number(one.peak_actual)}, ${number(one.peak_expected)}`),
+    h("td", { "data-name": "Score", class: "score odd" }, points(one.peak_score)),
+    h("td", { "data-name": "Actual, expected", class: "when" }, `${number(one.peak_actual)}, ${number(one.peak_expected)}`),
     h("td", { class: "actions" }, verdicts(one, load)),
   );
 }

@@ -19,7 +19,7 @@ export const jobs: View = async ({ query, signal, keys }) => {
   const names = (await all<Pipeline>("/api/v1/pipelines", signal)).map((one) => one.name);
   const load = async () => {
     const items = await all<Job>("/api/v1/jobs", signal, 200);
-    fill(list, items.length ? table(items, load) : empty("No jobs yet", "Jobs are long work: scoring the history of a pipeline, a backtest, a training. Begin one above."));
+    fill(list, items.length ? h("div", { class: "wide-table" }, table(items, load)) : empty("No jobs yet", "Jobs are long work: scoring the history of a pipeline, a backtest, a training. Begin one above."));
   };
   const ask_for = query.get("backfill");
   const form = names.length ? starter(names, ask_for, load) : null;

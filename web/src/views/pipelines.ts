@@ -31,7 +31,7 @@ export const pipelines: View = async ({ signal, keys }) => {
     const shown = items.filter((one) => `${one.name} ${one.document.query ?? ""} ${one.document.description ?? ""}`.toLowerCase().includes(wanted));
     if (!items.length) fill(list, empty("No pipelines yet", "A pipeline watches a query. ", h("a", { href: "#/playground" }, "Make one in the playground"), ", see what it would find, and save it."));
     else if (!shown.length) fill(list, empty("Nothing is found", "No pipeline has “", search.value, "” in its name, query or description."));
-    else fill(list, table(shown, counts, load));
+    else fill(list, h("div", { class: "wide-table" }, table(shown, counts, load)));
   };
 
   await load();
@@ -56,7 +56,7 @@ function row(one: Pipeline, incidents: number, load: () => Promise<void>): HTMLE
   return h(
     "tr",
     {},
-    h("td", { "data-name": "Name" }, h("a", { class: "name", href: route }, one.name), one.document.description ? h("div", { class: "faint" }, one.document.description) : null),
+    h("td", { "data-name": "Name" }, h("a", { class: "name", href: route }, one.name), one.document.description ? h("div", { class: "faint one", title: one.document.description }, one.document.description) : null),
     h("td", { "data-name": "Query" }, h("code", { class: "cut", title: one.document.query }, one.document.query)),
     h("td", { "data-name": "Model" }, one.document.model?.id ?? one.document.model?.type ?? "mstl"),
     h("td", { "data-name": "State" }, h("span", { class: `state ${kind}` }, text), detail ? h("div", { class: "faint", title: detail }, detail) : null),
