@@ -1,6 +1,8 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
 pub mod body;
+pub mod jobs;
+pub mod models;
 pub mod page;
 pub mod params;
 pub mod problem;
@@ -51,7 +53,7 @@ struct Document;
 
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
-    Routes::default().and(service::routes())
+    Routes::default().and(jobs::routes()).and(models::routes()).and(service::routes())
 }
 
 /// The whole API, and its description.

@@ -74,7 +74,9 @@ pub(super) fn fits(raw: &RawPipeline, model: &ModelSpec, reader: &mut Reader) ->
     let (endpoint, parameters) = (&raw.endpoint, &raw.parameters);
     match (&model.endpoint, endpoint) {
         (Some(_), Some(_)) => Some(()),
-        (Some(_), None) => reader.refuse_at(enabled, "a remote model needs `training.endpoint`, the URL of its trainer"),
+        (Some(_), None) => {
+            reader.refuse_at(enabled, "a remote model needs `training.endpoint`, the URL of its trainer")
+        }
         (None, Some(at)) => reader.refuse_at(at, "a local model is trained here; leave the endpoint out"),
         (None, None) => local(model, enabled, parameters, reader),
     }
