@@ -7,7 +7,9 @@ pub mod datasources;
 mod describe;
 mod etag;
 mod incoming;
+pub mod jobs;
 pub mod layers;
+pub mod models;
 mod original;
 pub mod page;
 pub mod params;
@@ -68,9 +70,11 @@ fn resources() -> Routes {
     Routes::default()
         .and(catalogue::routes())
         .and(chart::routes())
-        .and(crate::page::routes())
         .and(datasources::routes())
+        .and(jobs::routes())
+        .and(models::routes())
         .and(original::routes())
+        .and(crate::page::routes())
         .and(pipelines::routes())
         .and(service::routes())
         .and(triggers::routes())

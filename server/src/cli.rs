@@ -5,6 +5,7 @@ pub mod completions;
 pub mod demo;
 pub mod detect;
 pub mod error;
+pub mod jobs;
 pub mod log;
 pub mod model;
 pub mod models;
@@ -14,6 +15,7 @@ pub mod predict;
 pub mod run;
 pub mod source;
 pub mod terminal;
+pub mod train;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -72,11 +74,13 @@ enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
+    Train(Box<train::TrainArgs>),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
     Validate(validate::ValidateArgs),
     #[command(visible_alias = "serve")]
     Run(run::RunArgs),
+    Jobs(jobs::JobsArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -113,9 +117,11 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Jobs(args) => jobs::jobs(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

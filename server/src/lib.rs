@@ -13,5 +13,6 @@ pub mod jobs;
 pub mod metrics;
 pub mod page;
 pub mod preferred;
+pub mod registry;
 pub mod render;
 pub mod store;

@@ -56,7 +56,7 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
     const params = { from: new Date(from).toISOString(), until: new Date(until).toISOString(), series: chosen };
     const trace = await get<Trace>(url(`${base}/chart`, params), signal);
     const own = incidents.filter((incident) => incident.series === chosen);
-    chart.show(trace, own.map((incident) => ({ from: Date.parse(incident.from), until: Date.parse(incident.until) })), [from, until]);
+    chart.show(trace, own.map((incident) => ({ from: Date.parse(incident.started_at), until: Date.parse(incident.ended_at) })), [from, until]);
     const scored = trace.anomaly_score.some((score) => score !== null);
     const seen = trace.y.some((value) => value !== null);
     fill(note, trace.warnings?.length ? trace.warnings.join(" ") : scored ? "" : seen ? unscored() : "Nothing is there in this time. Zoom out, or choose another one.");
@@ -144,9 +144,9 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
     if (!own.length) return null;
     const head = ["Incident", "Highest score", "Verdict"].map((title) => h("th", { scope: "col" }, title));
     const row = (incident: Incident) => {
-      const [from, until] = [Date.parse(incident.from), Date.parse(incident.until)];
+      const [from, until] = [Date.parse(incident.started_at), Date.parse(incident.ended_at)];
       const room = Math.max(until - from, HOUR) * 3;
-      return h("tr", {}, h("td", {}, h("button", { type: "button", class: "link", onClick: () => move({ from: from - room, until: until + room }) }, `${time(from)} to ${time(until)}`)), h("td", { class: "odd" }, score(incident.peak_score)), h("td", {}, verdicts(incident, read)));
+      return h("tr", {}, h("td", {}, h("button", { type: "button", class: "link", onClick: () => move({ from: from - room, until: until + room }) }, `${time(from)} to ${time(until)}`)), h("td", { class: "odd" }, score(incident.peak.score)), h("td", {}, verdicts(incident, read)));
     };
     return h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, own.map(row)));
   }
