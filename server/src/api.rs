@@ -1,5 +1,6 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
+pub mod backup;
 pub mod body;
 pub mod catalogue;
 pub mod chart;
@@ -68,6 +69,7 @@ struct Document;
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
     Routes::default()
+        .and(backup::routes())
         .and(catalogue::routes())
         .and(chart::routes())
         .and(datasources::routes())

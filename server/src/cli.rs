@@ -1,5 +1,6 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
+pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod demo;
@@ -27,6 +28,8 @@ use clap::{Parser, Subcommand};
 
 pub use error::CliError;
 pub use terminal::Terminal;
+
+use crate::traces::Traces;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
@@ -81,6 +84,8 @@ enum Command {
     #[command(visible_alias = "serve")]
     Run(run::RunArgs),
     Jobs(jobs::JobsArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -100,15 +105,28 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let outcome = log::init(&cli.global.log, cli.command.quiet_level())
-        .and_then(|()| dispatch(cli.command, &mut Terminal::stdout(cli.global.color)));
-    outcome.unwrap_or_else(|error| error::report(&error, terminal::paint_stderr(cli.global.color)))
+    let paint = terminal::paint_stderr(cli.global.color);
+    start(cli).unwrap_or_else(|error| error::report(&error, paint))
+}
+
+fn start(cli: Cli) -> Result<ExitCode, CliError> {
+    let traces = cli.command.traces()?;
+    log::init(&cli.global.log, cli.command.quiet_level(), traces.as_ref())?;
+    let code = dispatch(cli.command, &mut Terminal::stdout(cli.global.color));
+    // What is still to be sent is sent.
+    traces.into_iter().for_each(Traces::stop);
+    code
 }
 
 impl Command {
     /// The least that is logged without `-v`.
     fn quiet_level(&self) -> &'static str {
         if matches!(self, Self::Run(_)) { "info" } else { "warn" }
+    }
+
+    /// Where its traces go, if anywhere.
+    fn traces(&self) -> Result<Option<Traces>, CliError> {
+        if let Self::Run(args) = self { run::traces(args) } else { Ok(None) }
     }
 }
 
@@ -122,6 +140,8 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Jobs(args) => jobs::jobs(&args, terminal)?,
+        Command::Backup(args) => backup::backup(&args, terminal)?,
+        Command::Restore(args) => backup::restore(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

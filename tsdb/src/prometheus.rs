@@ -11,6 +11,6 @@ pub mod remote_write;
 mod settling;
 
 pub use client::{Backoff, Client, ClientError, Direction};
-pub use connection::{Auth, Connection, Retry, Tenant, Tls};
+pub use connection::{Auth, Connection, Resolver, Retry, Tenant, Tls};
 pub use query_range::QueryRange;
 pub use remote_write::RemoteWrite;

@@ -22,6 +22,7 @@ use super::Routes;
 use super::params::{Params, optional_time};
 use super::problem::Problem;
 use crate::app::App;
+use crate::assembly::Trust;
 use sample::{Written, thin};
 
 /// The most points that a chart has; more can't be told apart on a screen.
@@ -218,10 +219,11 @@ impl View {
             return Err(Problem::invalid("`from` must lie before `until`"));
         }
         let missing = || Problem::not_found(format!("there is no pipeline `{name}`"));
-        let pipeline =
-            app.store.get(name).await?.ok_or_else(missing)?.checked.map_err(|errors| Problem::from(&errors))?;
+        let stored = app.store.get(name).await?.ok_or_else(missing)?;
+        let trust = Trust::of(&stored);
+        let pipeline = stored.checked.map_err(|errors| Problem::from(&errors))?;
         let wrong = |error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_pipeline", format!("{error}"));
-        let (source, written) = app.current().assembly.readers(&pipeline).map_err(wrong)?;
+        let (source, written) = app.current().assembly.readers(&pipeline, trust).map_err(wrong)?;
         let step = pipeline.step;
         Ok(Self { pipeline: Arc::new(pipeline), source, written, from, until, step })
     }

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{CliError, Terminal, demo};
-use crate::daemon;
+use crate::config::Config;
 use crate::demo::live;
 use crate::render::format::Ink;
+use crate::traces::Traces;
+use crate::{app, daemon};
 
 /// Where the configuration is where nobody says.
 const USUAL_CONFIG: &str = "config/openanomaly.yaml";
@@ -77,4 +79,14 @@ fn nothing_to_run() -> CliError {
                  in it, and name it by --config FILE"
             .into(),
     }
+}
+
+/// Where the service's traces go, if anywhere. What is wrong with the configuration is said when it is loaded to be
+/// used.
+///
+/// # Errors
+/// The collector's address is none.
+pub fn traces(args: &RunArgs) -> Result<Option<Traces>, CliError> {
+    let otlp = Config::load(&args.config, &daemon::environment).ok().and_then(|config| config.otlp);
+    Ok(otlp.map(|otlp| Traces::start(&otlp, app::instance())).transpose()?)
 }
