@@ -3,11 +3,13 @@
 pub mod body;
 mod describe;
 mod etag;
+mod execute;
 mod incoming;
 pub mod layers;
 mod original;
 mod pipelines;
 pub mod problem;
+mod query;
 pub mod serve;
 pub mod service;
 mod triggers;
@@ -61,8 +63,10 @@ struct Document;
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
     Routes::default()
+        .and(execute::routes())
         .and(original::routes())
         .and(pipelines::routes())
+        .and(query::routes())
         .and(service::routes())
         .and(triggers::routes())
         .and(validate::routes())

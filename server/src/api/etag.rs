@@ -61,9 +61,7 @@ pub(super) fn expected(headers: &HeaderMap, found: Option<&Stored>) -> Result<Ex
     match (named(headers, header::IF_MATCH), found) {
         (None, _) => Ok(Expected::Anything),
         (Some(_), None) => failed("there is no such pipeline"),
-        (Some(wanted), Some(found)) if wanted.includes(&found.version) => {
-            Ok(Expected::Version(found.version.clone()))
-        }
+        (Some(wanted), Some(found)) if wanted.includes(&found.version) => Ok(Expected::Version(found.version.clone())),
         _ => failed("the pipeline was changed since it was read; read it again"),
     }
 }

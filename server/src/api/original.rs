@@ -1,9 +1,9 @@
 //! Pipelines under the paths of the original program, and in its shapes: the documents themselves, nothing around them.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::Json;
 use engine::store::Document;
 use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;

@@ -197,12 +197,7 @@ pub(super) async fn make(app: &App, posted: Posted) -> Result<Stored, Problem> {
 }
 
 /// Stores a pipeline under the name in its path; says whether it is a new one.
-pub(super) async fn put(
-    app: &App,
-    name: &str,
-    headers: &HeaderMap,
-    posted: Posted,
-) -> Result<(Stored, bool), Problem> {
+pub(super) async fn put(app: &App, name: &str, headers: &HeaderMap, posted: Posted) -> Result<(Stored, bool), Problem> {
     agree(name, &posted.pipeline)?;
     let before = app.store.get(name).await?;
     let expected = etag::expected(headers, before.as_ref())?;

@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use super::Routes;
 use super::incoming::{ORIGIN, Text, admit, fault, faults};
-use super::problem::{Fault, Problem};
 use super::pipelines::PipelineDocument;
+use super::problem::{Fault, Problem};
 use crate::app::App;
 
 /// The routes.
