@@ -7,6 +7,7 @@ pub mod chart;
 pub mod datasources;
 mod describe;
 mod etag;
+mod execute;
 mod incoming;
 pub mod jobs;
 pub mod layers;
@@ -16,6 +17,7 @@ pub mod page;
 pub mod params;
 mod pipelines;
 pub mod problem;
+mod query;
 pub mod serve;
 pub mod service;
 mod triggers;
@@ -73,11 +75,13 @@ fn resources() -> Routes {
         .and(catalogue::routes())
         .and(chart::routes())
         .and(datasources::routes())
+        .and(execute::routes())
         .and(jobs::routes())
         .and(models::routes())
         .and(original::routes())
         .and(crate::page::routes())
         .and(pipelines::routes())
+        .and(query::routes())
         .and(service::routes())
         .and(triggers::routes())
         .and(validate::routes())

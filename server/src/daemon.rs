@@ -150,7 +150,10 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
 }
 
 /// Opens everything that a service needs.
-async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<App, DaemonError> {
+///
+/// # Errors
+/// What can't be opened.
+pub async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<App, DaemonError> {
     let folder = config_file.parent().unwrap_or(Path::new(""));
     let url = database_url(config.database.as_ref(), folder)
         .map_err(|error| DaemonError::Config(ConfigError::File { path: folder.into(), reason: error.to_string() }))?;

@@ -171,6 +171,15 @@ impl Database {
         self.kind
     }
 
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub async fn check(&self) -> Result<(), DatabaseError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// Lets all connections go, so that the next opening finds a file that is whole.
     pub async fn close(&self) {
         self.pool.close().await;
