@@ -218,6 +218,7 @@ impl Assembly {
     /// # Errors
     /// A datasource that is not there or can't be used.
     pub fn readers(&self, pipeline: &Pipeline, trust: Trust) -> Result<(Arc<dyn Read>, Arc<dyn Read>), AssemblyError> {
+        self.check(pipeline, trust)?;
         self.store(pipeline, trust).map(|store| (store.source, store.written))
     }
 

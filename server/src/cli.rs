@@ -1,5 +1,6 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
+pub mod access;
 pub mod backup;
 pub mod client;
 pub mod completions;
@@ -7,6 +8,7 @@ pub mod demo;
 pub mod detect;
 pub mod error;
 pub mod jobs;
+pub mod keys;
 pub mod log;
 pub mod model;
 pub mod models;
@@ -17,6 +19,7 @@ pub mod run;
 pub mod source;
 pub mod terminal;
 pub mod train;
+pub mod users;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -78,8 +81,10 @@ enum Command {
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
+    Keys(keys::KeysArgs),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
+    Users(users::UsersArgs),
     Validate(validate::ValidateArgs),
     #[command(visible_alias = "serve")]
     Run(run::RunArgs),
@@ -136,8 +141,10 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Keys(args) => keys::keys(&args, terminal)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
+        Command::Users(args) => users::users(&args, terminal)?,
         Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Jobs(args) => jobs::jobs(&args, terminal)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,

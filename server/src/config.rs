@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer};
 
 pub mod service;
 
+use crate::auth::limit;
+use crate::egress::Guard;
 use service::{Auth, DatabaseAddress, Egress, Jobs, Limits, Mongodb, Otlp, Retention, ServerTls, StoreKind};
 
 /// How the names of configuration files end.
@@ -247,6 +249,7 @@ impl Config {
         for (name, datasource) in &config.datasources {
             datasource.check().map_err(|reason| invalid(format!("datasource `{name}`: {reason}")))?;
         }
+        config.check_service().map_err(invalid)?;
         if let Some(otlp) = &config.otlp {
             otlp.check().map_err(|reason| invalid(format!("otlp: {reason}")))?;
         }
@@ -255,10 +258,26 @@ impl Config {
         for path in config.datasources.values_mut().filter_map(|datasource| datasource.path.as_mut()) {
             *path = folder.join(&*path);
         }
-        for path in [&mut config.onnx.folder, &mut config.onnx.library].into_iter().flatten() {
+        let Auth { admin_key_file, secret_file, .. } = &mut config.auth;
+        let certificate = config.tls.as_mut().map(|tls| [&mut tls.cert_file, &mut tls.key_file]);
+        for path in [&mut config.onnx.folder, &mut config.onnx.library, admin_key_file, secret_file]
+            .into_iter()
+            .flatten()
+            .chain(certificate.into_iter().flatten())
+        {
             *path = folder.join(&*path);
         }
         Ok(config)
+    }
+
+    /// What of the service's own keys makes no sense, for people.
+    fn check_service(&self) -> Result<(), String> {
+        Guard::new(&self.egress, [])?;
+        let Auth { requests_per_second, burst, .. } = self.auth;
+        if !limit::is_rate(requests_per_second) {
+            return Err(format!("auth.requests_per_second: found {requests_per_second}; {}", limit::EXPECTED_RATE));
+        }
+        if burst == 0 { Err("auth.burst: found 0; expected at least 1".into()) } else { Ok(()) }
     }
 
     /// Whether a pipeline finds what it needs in this configuration.
@@ -455,6 +474,9 @@ mod tests {
             "openanomaly.yaml:2:1: unknown field `lissten`, expected one of",
         );
         check("datasources: {a: {ulr: x}}", "openanomaly.yaml:1:19: unknown field `ulr`");
+        check("datasources: {a: {url: x}}\negress: {allow: ['10.0.0.0/99']}", "egress.allow: `10.0.0.0/99`");
+        check("datasources: {a: {url: x}}\nauth: {requests_per_second: 0}", "auth.requests_per_second: found 0");
+        check("datasources: {a: {url: x}}\nauth: {burst: 0}", "auth.burst: found 0");
         check("datasources: {a: {url: x}}\nlisten: localhost", "2:9: `localhost` is no address such as");
     }
 }

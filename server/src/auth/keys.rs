@@ -287,7 +287,7 @@ mod tests {
             (NewKey { requests_per_second: Some(0.0), ..new("b") }, "above 0"),
             (NewKey { requests_per_second: Some(f64::NAN), ..new("b") }, "above 0"),
         ] {
-            let error = create(&database, wrong, "me", NOW).await.unwrap_err().to_string();
+            let error = create(&database, wrong, "me", NOW).await.map(drop).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }
