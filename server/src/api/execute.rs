@@ -245,7 +245,9 @@ fn unfit(error: &AssemblyError) -> Problem {
         AssemblyError::Model { source, .. } => invalid("model", source.to_string()),
         AssemblyError::Egress { field, .. } => invalid(field, error.to_string()),
         AssemblyError::Client { .. } | AssemblyError::Datasource { .. } => invalid("datasource", error.to_string()),
-        AssemblyError::Secret { .. } | AssemblyError::Embedded(_) | AssemblyError::Allowed(_) => Problem::internal(error),
+        AssemblyError::Secret { .. } | AssemblyError::Embedded(_) | AssemblyError::Allowed(_) => {
+            Problem::internal(error)
+        }
     }
 }
 
