@@ -8,15 +8,19 @@ pub mod chart;
 pub mod datasources;
 mod describe;
 mod etag;
+mod execute;
 mod incoming;
+pub mod jobs;
 mod keys;
 pub mod layers;
 mod login;
+pub mod models;
 mod original;
 pub mod page;
 pub mod params;
 mod pipelines;
 pub mod problem;
+mod query;
 pub mod serve;
 pub mod service;
 mod triggers;
@@ -75,12 +79,16 @@ fn resources() -> Routes {
         .and(backup::routes())
         .and(catalogue::routes())
         .and(chart::routes())
-        .and(crate::page::routes())
         .and(datasources::routes())
+        .and(execute::routes())
+        .and(jobs::routes())
         .and(keys::routes())
         .and(login::routes())
+        .and(models::routes())
         .and(original::routes())
+        .and(crate::page::routes())
         .and(pipelines::routes())
+        .and(query::routes())
         .and(service::routes())
         .and(triggers::routes())
         .and(users::routes())

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod demo;
 pub mod detect;
 pub mod error;
+pub mod jobs;
 pub mod keys;
 pub mod log;
 pub mod model;
@@ -18,6 +19,7 @@ pub mod run;
 pub mod source;
 pub mod store;
 pub mod terminal;
+pub mod train;
 pub mod users;
 pub mod validate;
 
@@ -79,6 +81,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
+    Train(Box<train::TrainArgs>),
     Keys(keys::KeysArgs),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
@@ -86,6 +89,7 @@ enum Command {
     Validate(validate::ValidateArgs),
     #[command(visible_alias = "serve")]
     Run(run::RunArgs),
+    Jobs(jobs::JobsArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Store(store::StoreArgs),
@@ -138,11 +142,13 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Keys(args) => keys::keys(&args, terminal)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Users(args) => users::users(&args, terminal)?,
         Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Jobs(args) => jobs::jobs(&args, terminal)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,
         Command::Restore(args) => backup::restore(&args, terminal)?,
         Command::Store(args) => store::store(&args, terminal)?,

@@ -1,6 +1,7 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
 pub mod reload;
+pub mod standings;
 pub mod status;
 pub mod stored;
 pub mod worker;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use engine::store::{Listing, StoreError, Stored, Unreadable, lies_in};
 use engine::{Pipeline, Ports};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -26,9 +27,14 @@ use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{Database, DatabaseError};
 use crate::demo::live;
 use crate::metrics::Metrics;
+use crate::registry::Current as Versions;
 use crate::tls::{Certificate, TlsError};
-use crate::{api, app, store};
+use crate::{api, app, jobs, store};
+use standings::Standings;
 use status::Status;
+
+/// How often is looked whether another version of a trained model has become current.
+const VERSIONS: Duration = Duration::from_secs(2);
 
 /// How often it is written down when keys were last used.
 const USES_EVERY: Duration = Duration::from_secs(15);
@@ -110,6 +116,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
     let uses = tokio::spawn(write_uses(app.clone()));
     let server = tokio::spawn(api::serve::serve(app.clone(), listener, certificate));
+    let jobs = tokio::spawn(jobs::runner::run(app.clone()));
     loop {
         tokio::select! {
             event = changes.next() => match event {
@@ -117,11 +124,15 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
                 reload::Event::Stop => break,
             },
             found = pipelines.next() => service.found(found).await,
+            () = service.other_versions() => service.again().await,
         }
     }
     tracing::info!("stopping: passes that have begun are finished first");
     app.stopping.cancel();
-    let (_, served, _) = tokio::join!(service.stop(), server, uses);
+    let (_, served, worked, _) = tokio::join!(service.stop(), server, jobs, uses);
+    if let Err(error) = worked {
+        tracing::error!("doing jobs broke off: {error}");
+    }
     match served {
         Ok(Err(error)) => tracing::error!(%address, "serving failed: {error}"),
         Err(error) => tracing::error!(%address, "serving failed: {error}"),
@@ -133,7 +144,10 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
 }
 
 /// Opens everything that a service needs.
-async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<App, DaemonError> {
+///
+/// # Errors
+/// What can't be opened.
+pub async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<App, DaemonError> {
     let folder = config_file.parent().unwrap_or(Path::new(""));
     let url = database_url(config.database.as_ref(), folder)
         .map_err(|error| DaemonError::Config(ConfigError::File { path: folder.into(), reason: error.to_string() }))?;
@@ -151,6 +165,8 @@ async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Resu
         status: Arc::new(Status::default()),
         instance: app::instance().to_owned(),
         stopping: CancellationToken::new(),
+        new_job: Notify::new(),
+        standings: Standings::default(),
         current: RwLock::new(current),
     }))
 }
@@ -173,6 +189,8 @@ struct Service {
     workers: BTreeMap<String, Running>,
     /// What the store said last.
     seen: Option<Result<Listing, StoreError>>,
+    /// The trained versions that the workers run with.
+    versions: Versions,
 }
 
 /// A pipeline that is about to run.
@@ -199,7 +217,8 @@ struct Fault {
 
 impl Service {
     fn new(config_file: &Path, app: App) -> Self {
-        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new(), seen: None }
+        let (config_file, versions) = (config_file.to_owned(), Versions::default());
+        Self { config_file, app, workers: BTreeMap::new(), seen: None, versions }
     }
 
     async fn start(&mut self) {
@@ -218,7 +237,7 @@ impl Service {
             let trust = Trust::of(&stored);
             let Stored { origin, checked, .. } = stored;
             let pipeline = match checked {
-                Ok(pipeline) if pipeline.enabled => pipeline,
+                Ok(pipeline) if pipeline.enabled => self.versions.applied(pipeline),
                 Ok(_) => continue,
                 Err(errors) => {
                     faults.push(Fault { origin, message: errors.to_string() });
@@ -291,6 +310,25 @@ impl Service {
         }
     }
 
+    /// Waits until other versions of trained models are current than those that the workers run with, whoever has made
+    /// them so.
+    async fn other_versions(&self) {
+        loop {
+            tokio::time::sleep(VERSIONS).await;
+            match Versions::read(&self.app.database).await {
+                Ok(versions) if versions != self.versions => return,
+                Ok(_) => {}
+                Err(error) => tracing::warn!("looking for trained models: {error}"),
+            }
+        }
+    }
+
+    /// Asks the store again.
+    async fn again(&mut self) {
+        let found = self.app.store.list().await;
+        self.replace_changed(found, false).await;
+    }
+
     /// Starts what is new, stops what is gone, and answers whether everything is right. Where the store can't be read
     /// everything goes on as it is.
     async fn replace_changed(&mut self, found: Result<Listing, StoreError>, all: bool) -> bool {
@@ -303,6 +341,10 @@ impl Service {
                 return false;
             }
         };
+        match Versions::read(&self.app.database).await {
+            Ok(versions) => self.versions = versions,
+            Err(error) => tracing::warn!("looking for trained models: {error}"),
+        }
         let enabled: BTreeMap<String, bool> = found
             .pipelines
             .iter()

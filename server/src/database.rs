@@ -4,6 +4,8 @@
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod jobs;
+pub mod models;
 pub mod pipelines;
 pub mod settings;
 pub mod users;
@@ -186,6 +188,15 @@ impl Database {
     /// Which kind it is.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub async fn check(&self) -> Result<(), DatabaseError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Lets all connections go, so that the next opening finds a file that is whole.
