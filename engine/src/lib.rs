@@ -6,6 +6,7 @@
 
 pub mod band;
 pub mod context;
+pub mod incident;
 pub mod outlook;
 pub mod output;
 pub mod pass;

@@ -1,10 +1,13 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
+pub mod journal;
+pub mod lease;
 pub mod reload;
+pub mod retention;
 pub mod status;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -21,9 +24,11 @@ use crate::app::{App, Current, Parts};
 use crate::assembly::{Assembly, AssemblyError};
 use crate::config::service::database_url;
 use crate::config::{Config, ConfigError, Datasource};
-use crate::database::{Database, DatabaseError};
+use crate::database::{self, Database, DatabaseError};
 use crate::metrics::Metrics;
 use crate::{api, store};
+use journal::Journal;
+use lease::Leases;
 use status::Status;
 
 /// How long to wait before a store that can't be watched is tried again.
@@ -84,17 +89,19 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     let mut changes = reload::Changes::watch(config_file)?;
-    let app = assemble(config_file, config).await?;
-    let mut service = Service::new(config_file, app.clone());
+    let (app, leases) = assemble(config_file, config).await?;
+    let mut service = Service::new(config_file, app.clone(), leases);
     service.start().await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
     let server = tokio::spawn(api::serve::serve(app.clone(), listener));
+    let retention = tokio::spawn(retention::keep(app.clone()));
     loop {
         tokio::select! {
             event = changes.next() => match event {
                 reload::Event::Changed => service.reload().await,
                 reload::Event::Stop => break,
             },
+            () = service.leases.changed() => service.rebalance().await,
             changed = app.store.changed() => match changed {
                 Ok(()) => service.reload_pipelines().await,
                 Err(error) => {
@@ -106,6 +113,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     }
     tracing::info!("stopping: passes that have begun are finished first");
     app.stopping.cancel();
+    retention.abort();
     let (_, served) = tokio::join!(service.stop(), server);
     match served {
         Ok(Err(error)) => tracing::error!(%address, "serving failed: {error}"),
@@ -118,7 +126,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
 }
 
 /// Opens everything that a service needs.
-async fn assemble(config_file: &Path, config: Config) -> Result<App, DaemonError> {
+async fn assemble(config_file: &Path, config: Config) -> Result<(App, Leases), DaemonError> {
     let folder = config_file.parent().unwrap_or(Path::new(""));
     let url = database_url(config.database.as_ref(), folder)
         .map_err(|error| DaemonError::Config(ConfigError::File { path: folder.into(), reason: error.to_string() }))?;
@@ -126,21 +134,28 @@ async fn assemble(config_file: &Path, config: Config) -> Result<App, DaemonError
     let store = store::open(&config, &database).await?;
     let assembly = Assembly::new(&config)?;
     let current = Current { config: Arc::new(config), assembly: Arc::new(assembly) };
-    Ok(App::new(Parts {
+    let metrics = Metrics::new(worker::now());
+    let app = App::new(Parts {
+        journal: Journal::open(database.clone(), metrics.clone()),
         database,
         store,
-        metrics: Metrics::new(worker::now()),
+        metrics,
         status: Arc::new(Status::default()),
         instance: uuid::Uuid::now_v7().to_string(),
         stopping: CancellationToken::new(),
         current: RwLock::new(current),
-    }))
+    });
+    let leases = Leases::open(app.clone(), database::file_of(&url).as_deref()).await;
+    Ok((app, leases))
 }
 
 /// The pipelines that run.
 struct Service {
     config_file: PathBuf,
     app: App,
+    leases: Leases,
+    /// The pipelines that were ours when it was last looked.
+    ours: BTreeSet<String>,
     workers: BTreeMap<String, Running>,
 }
 
@@ -165,13 +180,13 @@ struct Fault {
 }
 
 impl Service {
-    fn new(config_file: &Path, app: App) -> Self {
-        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new() }
+    fn new(config_file: &Path, app: App, leases: Leases) -> Self {
+        Self { config_file: config_file.to_owned(), app, leases, ours: BTreeSet::new(), workers: BTreeMap::new() }
     }
 
     async fn start(&mut self) {
         let is_good = self.replace_changed(false).await;
-        self.app.metrics.configured(is_good);
+        self.app.metrics.reloaded(is_good);
     }
 
     /// The pipelines that are to be started, because they are new or have changed, or because `all` are. What can't
@@ -235,15 +250,24 @@ impl Service {
             && config.onnx == before.config.onnx
             && !config.datasources.values().any(Datasource::has_files);
         self.app.replace(Current { config: Arc::new(config), assembly: Arc::new(assembly) });
-        self.replace_changed(!is_same).await;
+        let is_good = self.replace_changed(!is_same).await;
+        self.app.metrics.reloaded(is_good);
     }
 
     /// Reads the pipelines again.
     async fn reload_pipelines(&mut self) {
-        self.replace_changed(false).await;
+        let is_good = self.replace_changed(false).await;
+        self.app.metrics.reloaded(is_good);
     }
 
-    /// Starts what is new, stops what is gone, and answers whether everything is right.
+    /// Starts the pipelines that have become ours, and stops those that are no more.
+    async fn rebalance(&mut self) {
+        if self.leases.ours() != self.ours {
+            self.replace_changed(false).await;
+        }
+    }
+
+    /// Starts what is new and ours, stops what is gone or not ours, and answers whether everything is right.
     async fn replace_changed(&mut self, all: bool) -> bool {
         let found = match self.app.store.list().await {
             Ok(found) => found,
@@ -266,12 +290,20 @@ impl Service {
             Some(false) => true,
             None => !is_broken(&running.origin),
         };
-        let over: Vec<String> =
+        let mut over: Vec<String> =
             self.workers.values().filter(|one| is_over(one)).map(|one| one.pipeline.name.clone()).collect();
+        let kept = self.workers.keys().filter(|name| !over.contains(*name)).cloned();
+        let wanted = kept.chain(fresh.iter().map(|fresh| fresh.pipeline.name.clone())).collect();
+        self.ours = self.leases.want(wanted).await;
+        over.extend(self.workers.keys().filter(|name| !self.ours.contains(*name)).cloned());
         stop_all(over.iter().filter_map(|name| self.workers.remove(name)).collect()).await;
-        fresh.into_iter().for_each(|fresh| self.spawn(fresh));
+        if !over.is_empty() {
+            // Whoever runs them next goes on from what is recorded.
+            self.app.journal.flush().await;
+        }
+        let held = self.leases.hold(self.running(), fresh.iter().map(|fresh| fresh.pipeline.name.as_str()));
+        fresh.into_iter().filter(|one| held.contains(&one.pipeline.name)).for_each(|one| self.spawn(one));
         over.iter().filter(|name| !self.workers.contains_key(*name)).for_each(|name| self.app.metrics.forget(name));
-        self.app.metrics.reloaded(faults.is_empty());
         self.report(&faults);
         faults.is_empty()
     }
@@ -291,6 +323,8 @@ impl Service {
 
     async fn stop(mut self) {
         stop_all(std::mem::take(&mut self.workers).into_values().collect()).await;
+        self.app.journal.flush().await;
+        self.leases.close().await;
     }
 }
 
