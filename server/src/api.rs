@@ -1,11 +1,27 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
+pub mod anomalies;
+pub mod backup;
 pub mod body;
+pub mod catalogue;
+pub mod chart;
+pub mod datasources;
+mod describe;
+mod etag;
+pub mod feedback;
+mod incoming;
+pub mod instances;
+pub mod layers;
+mod original;
 pub mod page;
 pub mod params;
+mod pipelines;
 pub mod problem;
+pub mod runs;
 pub mod serve;
 pub mod service;
+mod triggers;
+mod validate;
 
 use axum::Router;
 use axum::extract::Request;
@@ -43,15 +59,32 @@ impl Routes {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "OpenAnomaly",
-    description = "Finds what is unusual in metrics: pipelines, their runs and incidents, jobs, models and feedback."
-))]
+#[openapi(
+    info(
+        title = "OpenAnomaly",
+        description = "Finds what is unusual in metrics: pipelines, their runs and incidents, jobs, models and feedback."
+    ),
+    components(schemas(problem::Problem))
+)]
 struct Document;
 
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
-    Routes::default().and(service::routes())
+    Routes::default()
+        .and(anomalies::routes())
+        .and(backup::routes())
+        .and(catalogue::routes())
+        .and(chart::routes())
+        .and(crate::page::routes())
+        .and(datasources::routes())
+        .and(feedback::routes())
+        .and(instances::routes())
+        .and(original::routes())
+        .and(pipelines::routes())
+        .and(runs::routes())
+        .and(service::routes())
+        .and(triggers::routes())
+        .and(validate::routes())
 }
 
 /// The whole API, and its description.
@@ -65,5 +98,7 @@ pub fn router(app: App) -> (Router, utoipa::openapi::OpenApi) {
         .fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge)
         .layer(from_fn_with_state(app.clone(), auth::identify));
     let (router, document) = closed.merge(open).split_for_parts();
-    (router.with_state(app), document)
+    let document = describe::complete(document);
+    let router = router.with_state(app.clone()).merge(describe::routes(document.clone()));
+    (layers::wrap(router, &app), document)
 }

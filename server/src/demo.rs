@@ -5,6 +5,7 @@
 //! scores that are in the store at the end.
 
 pub mod alerts;
+pub mod live;
 pub mod outcome;
 pub mod pipelines;
 pub mod show;
@@ -138,7 +139,7 @@ impl Demo {
         let fitting = tokio::task::spawn_blocking(move || pipelines::fit(pipelines, &resources));
         let (pipelines, instead) = fitting.await.expect("making a model ready doesn't panic");
         let watched = pipelines.into_iter().map(|pipeline| {
-            let ports = assembly.ports(&pipeline, &metrics)?;
+            let ports = assembly.ports(&pipeline, Trust::Operator, &metrics)?;
             let watch = Watch::new(pipeline, ports.clone());
             Ok(Watched { watch, ports, forecast: Timestamp::default() })
         });

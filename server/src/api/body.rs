@@ -1,5 +1,6 @@
 //! What comes in: bodies whose faults are told by their path.
 
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -22,9 +23,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             let detail = format!("the body is {kind}; send application/json");
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
         }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|error| Problem::new(error.status(), "invalid_request", error.body_text()))?;
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| unread(&error))?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         serde_path_to_error::deserialize(&mut json).map(Self).map_err(|error| {
             let path = Some(error.path().to_string()).filter(|path| path != ".").unwrap_or_default();
@@ -36,4 +35,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             problem
         })
     }
+}
+
+/// A body that could not be read to its end.
+pub(super) fn unread(error: &BytesRejection) -> Problem {
+    let is_large = error.status() == StatusCode::PAYLOAD_TOO_LARGE;
+    Problem::new(error.status(), if is_large { "too_large" } else { "invalid_request" }, error.body_text())
 }

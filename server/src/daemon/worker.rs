@@ -8,6 +8,7 @@ use engine::schedule::spread;
 use engine::{PassError, Pipeline, Ports, Report, Schedule, Watch};
 use models::{ForecastError, Forecaster};
 use tokio::sync::watch;
+use tracing::Instrument;
 use tsdb::Timestamp;
 
 use super::journal::Entry;
@@ -104,6 +105,7 @@ struct Done {
 struct Worker {
     app: App,
     name: String,
+    scene: Scene,
     spread: Duration,
     anomaly: Option<Ticks>,
     forecast: Ticks,
@@ -128,6 +130,7 @@ impl Worker {
         }
         // What has not settled is not complete.
         pipeline.data_delay = pipeline.data_delay.max(source_settles);
+        worker.scene = Scene::of(&pipeline);
         let begin = started - pipeline.data_delay;
         let mut watch = Watch::new(pipeline, ports);
         let done = worker.done(started).await;
@@ -182,6 +185,7 @@ impl Worker {
         let shortest = pipeline.forecast_schedule.largest_gap().min(pipeline.anomaly_schedule.largest_gap());
         Self {
             app,
+            scene: Scene::of(pipeline),
             spread: spread(&pipeline.name, shortest),
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
@@ -213,9 +217,10 @@ impl Worker {
             metrics.skipped(&self.name, stage.name(), missed);
         }
         let (id, started, start) = (self.app.new_id(), now(), Instant::now());
+        let span = tracing::info_span!("pass", run = id, pipeline = self.name, stage = stage.name(), %tick);
         let outcome = match stage {
-            Stage::Anomaly => watch.judge(tick).await,
-            Stage::Forecast => watch.forecast(tick).await,
+            Stage::Anomaly => watch.judge(tick).instrument(span).await,
+            Stage::Forecast => watch.forecast(tick).instrument(span).await,
         };
         let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
         metrics.pass(&self.name, stage.name(), took, word);
@@ -244,7 +249,7 @@ impl Worker {
         });
         self.app.journal.note(Entry::Run(run, prediction));
         if !found.is_empty() {
-            self.app.journal.note(Entry::Anomalous(Scene::of(pipeline), found));
+            self.app.journal.note(Entry::Anomalous(self.scene.clone(), found));
         }
     }
 

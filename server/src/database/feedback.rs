@@ -67,6 +67,14 @@ pub async fn list(database: &Database, filter: Filter, limit: Limit) -> Result<V
     select.then("ORDER BY created_ms DESC, id DESC LIMIT ?", [limit.rows().into()]).rows(database).await
 }
 
+/// The feedback `id`, if there is any.
+///
+/// # Errors
+/// The database can't be read.
+pub async fn get(database: &Database, id: &str) -> Result<Option<Feedback>, DatabaseError> {
+    Select::all("feedback").and("id = ?", [id.to_string().into()]).row(database).await
+}
+
 /// What was said of any of `incidents`: of themselves, or of a range and labels that they lie in. The oldest first.
 ///
 /// # Errors

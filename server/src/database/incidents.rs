@@ -125,6 +125,16 @@ pub async fn changed(
         .await
 }
 
+/// Where the last change stands among all changes.
+///
+/// # Errors
+/// The database can't be read.
+pub async fn last_change(database: &Database) -> Result<Cursor, DatabaseError> {
+    let last = Select::all("incidents").then("ORDER BY changed_ms DESC, id DESC LIMIT 1", []);
+    let last: Option<Incident> = last.row(database).await?;
+    Ok(last.map_or(Cursor { at_ms: 0, id: String::new() }, |last| Cursor { at_ms: last.changed_ms, id: last.id }))
+}
+
 /// Records what was `found` anomalous in the series of `pipeline`: points within reach of a known incident extend it,
 /// others begin a new one. The same points may come again, and change nothing.
 ///
