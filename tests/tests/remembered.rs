@@ -23,6 +23,8 @@ model: {id: seasonal_naive, parameters: {season: 40s}}
 /// How many milliseconds may lie between two points of one incident.
 const REACH: i64 = 4 * 2000;
 
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
 /// An answer's status and body.
 async fn ask(service: &Service, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
     let url = format!("http://{}{path}", service.address());
@@ -56,11 +58,14 @@ async fn all(service: &Service, path: &str, limit: usize) -> Vec<Value> {
     }
 }
 
-/// What the scores in the store say: of each series (its instance) each incident's first and last point and how many
-/// lie above 1.
+/// What the scores in the store say: of each series (its instance) each incident's first and last point, as milliseconds
+/// of the day, and how many points lie above 1.
 async fn incidents_of_scores(store: &str) -> BTreeSet<(String, i64, i64, i64)> {
     let url = format!("{store}/api/v1/export?match[]=anomaly_score");
     let mut found = BTreeSet::new();
+    let mut add = |instance: &str, (first, last, count): (i64, i64, i64)| {
+        found.insert((instance.to_string(), first % DAY, last % DAY, count));
+    };
     for line in reqwest::get(url).await.unwrap().text().await.unwrap().lines() {
         let series: Value = serde_json::from_str(line).unwrap();
         let times = series["timestamps"].as_array().unwrap().iter().map(|time| time.as_i64().unwrap());
@@ -72,26 +77,23 @@ async fn incidents_of_scores(store: &str) -> BTreeSet<(String, i64, i64, i64)> {
             open = match open {
                 Some((first, last, count)) if time - last <= REACH => Some((first, time, count + 1)),
                 over => {
-                    found.extend(over.map(|(first, last, count)| (instance.to_string(), first, last, count)));
+                    over.into_iter().for_each(|one| add(instance, one));
                     Some((time, time, 1))
                 }
             };
         }
-        found.extend(open.map(|(first, last, count)| (instance.to_string(), first, last, count)));
+        open.into_iter().for_each(|one| add(instance, one));
     }
     found
 }
 
+/// The milliseconds of the day of an RFC 3339 time.
 fn millis(time: &Value) -> i64 {
-    let text = time.as_str().unwrap();
-    let seconds: i64 = text[17..19].parse::<i64>().unwrap()
-        + text[14..16].parse::<i64>().unwrap() * 60
-        + text[11..13].parse::<i64>().unwrap() * 3600;
-    // Of the day: a test is over within one, unless it is midnight.
-    seconds * 1000
+    let number = |range: std::ops::Range<usize>| time.as_str().unwrap()[range].parse::<i64>().unwrap();
+    (number(11..13) * 3600 + number(14..16) * 60 + number(17..19)) * 1000
 }
 
-/// The same as the API tells it, with times of the day.
+/// The same as the API tells it.
 async fn incidents_of_api(service: &Service) -> BTreeSet<(String, i64, i64, i64)> {
     let incident = |one: &Value| {
         let instance = one["labels"]["instance"].as_str().unwrap().to_string();
@@ -122,14 +124,13 @@ async fn runs_and_incidents_are_remembered_once_over_kill_9() {
     })
     .await;
     check_runs(&service, &runs).await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    store.flush().await;
-    let day = 24 * 60 * 60 * 1000;
-    let expected: BTreeSet<_> = incidents_of_scores(store.url()).await;
-    let expected: BTreeSet<_> =
-        expected.into_iter().map(|(name, first, last, count)| (name, first % day, last % day, count)).collect();
-    assert!(expected.iter().any(|(name, ..)| name == "host-0"), "{expected:?}");
-    assert_eq!(incidents_of_api(&service).await, expected);
+    let expected = eventually("the last points to be remembered", async || {
+        store.flush().await;
+        let expected = incidents_of_scores(store.url()).await;
+        (incidents_of_api(&service).await == expected).then_some(expected)
+    })
+    .await;
+    assert!(expected.iter().any(|(name, .., points)| name == "host-0" && *points > 5), "{expected:?}");
     check_feedback(&service).await;
     check_events(&service, expected.len()).await;
     assert!(service.stop() && kills >= 4);

@@ -125,6 +125,9 @@ fn lock(file: &Path) -> Option<(File, bool)> {
     let path = file.with_added_extension("lock");
     let lock = File::options().create(true).truncate(false).write(true).open(&path).ok()?;
     let is_alone = lock.try_lock().is_ok();
+    if is_alone {
+        lock.unlock().ok()?;
+    }
     // Who comes now finds it in use. Some file systems have no locks: then leases have to lapse.
     lock.lock_shared().ok()?;
     Some((lock, is_alone))
