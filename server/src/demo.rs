@@ -22,7 +22,7 @@ use engine::{PassError, Pipeline, Ports, Report, Watch};
 use futures_util::future::try_join_all;
 use tsdb::{ReadError, Step, Timestamp, Write, WriteError};
 
-use crate::assembly::{Assembly, AssemblyError};
+use crate::assembly::{Assembly, AssemblyError, Trust};
 use crate::config::{Config, Datasource};
 use crate::daemon::worker;
 use crate::metrics::Metrics;
