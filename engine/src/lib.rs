@@ -8,6 +8,7 @@ pub mod backfill;
 pub mod backtest;
 pub mod band;
 pub mod context;
+pub mod incident;
 pub mod outlook;
 pub mod output;
 pub mod pass;

@@ -1,5 +1,6 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
+pub mod anomalies;
 pub mod backup;
 pub mod body;
 pub mod catalogue;
@@ -7,7 +8,9 @@ pub mod chart;
 pub mod datasources;
 mod describe;
 mod etag;
+pub mod feedback;
 mod incoming;
+pub mod instances;
 pub mod jobs;
 pub mod layers;
 pub mod models;
@@ -16,6 +19,7 @@ pub mod page;
 pub mod params;
 mod pipelines;
 pub mod problem;
+pub mod runs;
 pub mod serve;
 pub mod service;
 mod triggers;
@@ -69,15 +73,19 @@ struct Document;
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
     Routes::default()
+        .and(anomalies::routes())
         .and(backup::routes())
         .and(catalogue::routes())
         .and(chart::routes())
         .and(crate::page::routes())
         .and(datasources::routes())
+        .and(feedback::routes())
+        .and(instances::routes())
         .and(jobs::routes())
         .and(models::routes())
         .and(original::routes())
         .and(pipelines::routes())
+        .and(runs::routes())
         .and(service::routes())
         .and(triggers::routes())
         .and(validate::routes())

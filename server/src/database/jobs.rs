@@ -202,7 +202,8 @@ pub async fn queued(database: &Database) -> Result<i64, DatabaseError> {
 }
 
 /// Takes the job whose turn it is at `now_ms` for `owner`, until `until_ms`: the one with the highest priority, and
-/// of those the oldest. A job whose holder has let its lease run out is taken over.
+/// of those the oldest. A job whose holder has let its lease run out is taken over. What writes scores of a pipeline is
+/// left to the process that is at the pipeline, so that the two can be kept from writing the same point.
 ///
 /// # Errors
 /// The database's.
@@ -212,8 +213,13 @@ pub async fn claim(
     now_ms: i64,
     until_ms: i64,
 ) -> Result<Option<Work>, DatabaseError> {
-    const DUE: &str = "((state = 'queued' AND run_after_ms <= $1) OR (state = 'running' AND lease_until_ms < $1)) \
-                       AND attempts < most_attempts AND cancel_requested = 0";
+    let due = format!(
+        "((state = 'queued' AND run_after_ms <= $1) OR (state = 'running' AND lease_until_ms < $1)) \
+         AND attempts < most_attempts AND cancel_requested = 0 \
+         AND (kind NOT IN ('detect', 'inference', 'backfill') OR NOT EXISTS (SELECT 1 FROM leases \
+         WHERE leases.name = 'pipeline/' || jobs.pipeline AND leases.until_ms > {} AND leases.owner <> $2))",
+        database.clock()
+    );
     // Looking costs nothing, while every attempt to write has to wait for others who write.
     let look = format!("SELECT 1 FROM jobs WHERE {DUE} LIMIT 1");
     let due: Option<(i64,)> = sqlx::query_as(AssertSqlSafe(look)).bind(now_ms).fetch_optional(&database.pool).await?;
@@ -224,7 +230,7 @@ pub async fn claim(
     let claim = format!(
         "UPDATE jobs SET state = 'running', owner = $2, lease_until_ms = $3, attempts = attempts + 1, \
          started_ms = COALESCE(started_ms, $1) \
-         WHERE id = (SELECT id FROM jobs WHERE {DUE} ORDER BY priority DESC, created_ms, id LIMIT 1 {locked}) \
+         WHERE id = (SELECT id FROM jobs WHERE {due} ORDER BY priority DESC, created_ms, id LIMIT 1 {locked}) \
          RETURNING id, kind, pipeline, body, attempts, most_attempts, timeout_ms, created_by, checkpoint"
     );
     let claim = sqlx::query_as(AssertSqlSafe(claim)).bind(now_ms).bind(owner).bind(until_ms);
@@ -252,6 +258,16 @@ pub async fn sweep(database: &Database, now_ms: i64) -> Result<(), DatabaseError
 pub async fn renew(database: &Database, owner: &str, until_ms: i64) -> Result<(), DatabaseError> {
     let renew = "UPDATE jobs SET lease_until_ms = $2 WHERE state = 'running' AND owner = $1";
     sqlx::query(renew).bind(owner).bind(until_ms).execute(&database.pool).await?;
+    Ok(())
+}
+
+/// Lets the leases of all run out, where it is known that nobody is at any job.
+///
+/// # Errors
+/// The database's.
+pub async fn lapse_all(database: &Database) -> Result<(), DatabaseError> {
+    let lapse = "UPDATE jobs SET lease_until_ms = 0 WHERE state = 'running'";
+    sqlx::query(lapse).execute(&database.pool).await?;
     Ok(())
 }
 
@@ -492,6 +508,22 @@ mod tests {
         assert!(end(&database, &hold(&second, "two"), &End::Succeeded("2".into()), 62).await.unwrap());
         assert_eq!(result(&database, "a").await.unwrap().as_deref(), Some("2"));
         assert!((get(&database, "a").await.unwrap().unwrap().progress - 1.0).abs() < 1e-9);
+    }
+
+    #[tokio::test]
+    async fn what_writes_scores_is_left_to_the_process_that_is_at_the_pipeline() {
+        let (_folder, database) = database().await;
+        let lease = "INSERT INTO leases (name, owner, until_ms) VALUES ('pipeline/p', 'one', 9999999999999)";
+        sqlx::query(lease).execute(&database.pool).await.unwrap();
+        for kind in ["detect", "inference", "backfill"] {
+            insert(&database, &New { kind, ..new(kind, 0, 0) }).await.unwrap();
+        }
+        insert(&database, &New { kind: "backfill", pipeline: "q".into(), ..new("other", -1, 0) }).await.unwrap();
+        assert_eq!(take(&database, "two", 10).await.unwrap().id, "other");
+        assert!(take(&database, "two", 10).await.is_none());
+        assert_eq!(take(&database, "one", 10).await.unwrap().id, "backfill");
+        lapse_all(&database).await.unwrap();
+        assert_eq!(take(&database, "one", 10).await.unwrap().attempts, 2);
     }
 
     #[tokio::test]
