@@ -11,6 +11,7 @@ use tsdb::{
 
 use crate::context::History;
 use crate::covariates;
+use crate::incident::{Anomalous, anomalous};
 use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
 use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
 use crate::pipeline::Pipeline;
@@ -109,6 +110,7 @@ pub struct Watch {
     /// Points up to this one may have been written already, though they are not judged yet.
     unsure_until: Option<Timestamp>,
     names: Names,
+    anomalous: Vec<Anomalous>,
 }
 
 /// How far a pipeline has judged, for whoever goes on with it.
@@ -126,7 +128,16 @@ impl Watch {
         let pipeline = Arc::new(pipeline);
         let history = Arc::new(History::starting(Timestamp::default(), pipeline.step));
         let names = Names::new(pipeline.clone());
-        Self { pipeline, ports, history, outlooks: VecDeque::new(), judged_until: None, unsure_until: None, names }
+        Self {
+            pipeline,
+            ports,
+            history,
+            outlooks: VecDeque::new(),
+            judged_until: None,
+            unsure_until: None,
+            names,
+            anomalous: vec![],
+        }
     }
 
     /// The pipeline.
@@ -148,6 +159,12 @@ impl Watch {
     pub fn take_over(&mut self, standing: Standing) {
         self.judged_until = self.judged_until.max(standing.judged_until);
         self.unsure_until = self.unsure_until.max(standing.unsure_until);
+    }
+
+    /// What was found anomalous since this was last asked, by passes that failed later on too: a series once for each
+    /// turn in which it was. After a restart the points of the last turn come again.
+    pub fn take_anomalous(&mut self) -> Vec<Anomalous> {
+        std::mem::take(&mut self.anomalous)
     }
 
     /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
@@ -235,23 +252,25 @@ impl Watch {
 
     async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
         let outlook = self.outlook(turn.origin, report).await?;
-        let mut frames = tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
+        let (found, frames) = tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
             let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
             sheet.judge(turn, &outlook, &self.history, &self.pipeline);
-            self.names.scores(sheet.finish())
-        })?;
+            let scored = sheet.finish();
+            (anomalous(&scored), self.names.scores(scored))
+        });
+        let mut frames = frames?;
         if self.unsure_until.is_some_and(|until| turn.first <= until) {
             self.blank_written(&mut frames, turn).await?;
         }
         report.count(&frames);
-        if !self.pipeline.output.write_anomaly_score {
-            return Ok(());
-        }
-        if let Err(error) = self.write(&frames, report).await {
+        if self.pipeline.output.write_anomaly_score
+            && let Err(error) = self.write(&frames, report).await
+        {
             // Some of the turn may have been written.
             self.unsure_until = self.unsure_until.max(Some(turn.last));
             return Err(error.into());
         }
+        self.anomalous.extend(found);
         Ok(())
     }
 

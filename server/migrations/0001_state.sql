@@ -113,9 +113,13 @@ CREATE TABLE incidents (
     peak_lower DOUBLE PRECISION NOT NULL,
     peak_upper DOUBLE PRECISION NOT NULL,
     points BIGINT NOT NULL,
+    -- Until when another point may still belong to it.
+    open_until_ms BIGINT NOT NULL,
+    created_ms BIGINT NOT NULL,
     changed_ms BIGINT NOT NULL,
     UNIQUE (pipeline, series, start_ms)
 );
+CREATE INDEX incidents_by_start ON incidents (start_ms);
 CREATE INDEX incidents_by_end ON incidents (end_ms);
 CREATE INDEX incidents_by_change ON incidents (changed_ms);
 
@@ -165,7 +169,7 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_by_time ON audit_log (at_ms);
 
--- Who does what, among several processes on one database.
+-- Who does what, among several processes on one database: `pipeline/NAME` or `task/NAME`, by the database's own clock.
 CREATE TABLE leases (
     name TEXT PRIMARY KEY,
     owner TEXT NOT NULL,

@@ -189,6 +189,9 @@ impl Assembly {
         {
             url.as_deref().map_or(Ok(()), |url| self.reading.check(url)).map_err(wrong(field))?;
         }
+        if let Some((url, training)) = pipeline.training.as_ref().and_then(|one| Some((one.endpoint.as_ref()?, one))) {
+            self.check_endpoint(url, &training.parameters).map_err(wrong("training.endpoint"))?;
+        }
         let Some(endpoint) = &pipeline.model.endpoint else { return Ok(()) };
         self.check_endpoint(&endpoint.url, &pipeline.model.parameters).map_err(wrong("model.endpoint"))
     }

@@ -1,12 +1,15 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
+pub mod journal;
+pub mod lease;
 pub mod reload;
+pub mod retention;
 pub mod standings;
 pub mod status;
 pub mod stored;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -24,12 +27,14 @@ use crate::assembly::{Assembly, AssemblyError, Trust};
 use crate::auth::{Auth, AuthError};
 use crate::config::service::database_url;
 use crate::config::{Config, ConfigError, Datasource};
-use crate::database::{Database, DatabaseError};
+use crate::database::{self, Database, DatabaseError};
 use crate::demo::live;
 use crate::metrics::Metrics;
 use crate::registry::Current as Versions;
 use crate::tls::{Certificate, TlsError};
 use crate::{api, app, jobs, store};
+use journal::Journal;
+use lease::Leases;
 use standings::Standings;
 use status::Status;
 
@@ -106,29 +111,32 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     let mut changes = reload::Changes::watch(config_file)?;
     let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
-    let app = assemble(config_file, config, options.insecure).await?;
+    let (app, leases) = assemble(config_file, config, options.insecure).await?;
     if options.demo {
         live::begin(&app).await?;
     }
-    let mut service = Service::new(config_file, app.clone());
+    let mut service = Service::new(config_file, app.clone(), leases);
     let mut pipelines = stored::Changes::new(app.store.clone());
     service.start().await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
     let uses = tokio::spawn(write_uses(app.clone()));
     let server = tokio::spawn(api::serve::serve(app.clone(), listener, certificate));
     let jobs = tokio::spawn(jobs::runner::run(app.clone()));
+    let retention = tokio::spawn(retention::keep(app.clone()));
     loop {
         tokio::select! {
             event = changes.next() => match event {
                 reload::Event::Changed => service.reload().await,
                 reload::Event::Stop => break,
             },
+            () = service.leases.changed() => service.rebalance().await,
             found = pipelines.next() => service.found(found).await,
-            () = service.other_versions() => service.again().await,
+            () = service.other_versions() => service.again(false).await,
         }
     }
     tracing::info!("stopping: passes that have begun are finished first");
     app.stopping.cancel();
+    retention.abort();
     let (_, served, worked, _) = tokio::join!(service.stop(), server, jobs, uses);
     if let Err(error) = worked {
         tracing::error!("doing jobs broke off: {error}");
@@ -147,7 +155,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
 ///
 /// # Errors
 /// What can't be opened.
-pub async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<App, DaemonError> {
+pub async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<(App, Leases), DaemonError> {
     let folder = config_file.parent().unwrap_or(Path::new(""));
     let url = database_url(config.database.as_ref(), folder)
         .map_err(|error| DaemonError::Config(ConfigError::File { path: folder.into(), reason: error.to_string() }))?;
@@ -157,18 +165,22 @@ pub async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> 
     let store = store::open(&config, &database).await?;
     let assembly = Assembly::new(&config)?;
     let current = Current { config: Arc::new(config), assembly: Arc::new(assembly) };
-    Ok(App::new(Parts {
+    let metrics = Metrics::new(worker::now());
+    let app = App::new(Parts {
+        journal: Journal::open(database.clone(), metrics.clone()),
         database,
         store,
         auth,
-        metrics: Metrics::new(worker::now()),
+        metrics,
         status: Arc::new(Status::default()),
         instance: app::instance().to_owned(),
         stopping: CancellationToken::new(),
         new_job: Notify::new(),
         standings: Standings::default(),
         current: RwLock::new(current),
-    }))
+    });
+    let leases = Leases::open(app.clone(), database::file_of(&url).as_deref()).await;
+    Ok((app, leases))
 }
 
 /// Writes down from time to time, and in the end, when keys were last used.
@@ -186,6 +198,9 @@ async fn write_uses(app: App) {
 struct Service {
     config_file: PathBuf,
     app: App,
+    leases: Leases,
+    /// The pipelines that were ours when it was last looked.
+    ours: BTreeSet<String>,
     workers: BTreeMap<String, Running>,
     /// What the store said last.
     seen: Option<Result<Listing, StoreError>>,
@@ -198,6 +213,7 @@ struct Fresh {
     origin: String,
     trust: Trust,
     pipeline: Pipeline,
+    version: Option<i64>,
     ports: Ports,
 }
 
@@ -216,15 +232,20 @@ struct Fault {
 }
 
 impl Service {
-    fn new(config_file: &Path, app: App) -> Self {
-        let (config_file, versions) = (config_file.to_owned(), Versions::default());
-        Self { config_file, app, workers: BTreeMap::new(), seen: None, versions }
+    fn new(config_file: &Path, app: App, leases: Leases) -> Self {
+        Self {
+            config_file: config_file.to_owned(),
+            app,
+            leases,
+            ours: BTreeSet::new(),
+            workers: BTreeMap::new(),
+            seen: None,
+            versions: Versions::default(),
+        }
     }
 
     async fn start(&mut self) {
-        let found = self.app.store.list().await;
-        let is_good = self.replace_changed(found, false).await;
-        self.app.metrics.configured(is_good);
+        self.again(false).await;
     }
 
     /// The pipelines that are to be started, because they are new or have changed, or because `all` are. What can't
@@ -236,8 +257,8 @@ impl Service {
         for stored in found.pipelines {
             let trust = Trust::of(&stored);
             let Stored { origin, checked, .. } = stored;
-            let pipeline = match checked {
-                Ok(pipeline) if pipeline.enabled => self.versions.applied(pipeline),
+            let (version, pipeline) = match checked {
+                Ok(pipeline) if pipeline.enabled => (self.versions.version(&pipeline), self.versions.applied(pipeline)),
                 Ok(_) => continue,
                 Err(errors) => {
                     faults.push(Fault { origin, message: errors.to_string() });
@@ -254,17 +275,17 @@ impl Service {
             }
             let assembled = || assembly.ports(&pipeline, trust, &self.app.metrics).map_err(|error| error.to_string());
             match config.check(&pipeline).and_then(|()| assembled()) {
-                Ok(ports) => fresh.push(Fresh { origin, trust, pipeline, ports }),
+                Ok(ports) => fresh.push(Fresh { origin, trust, pipeline, version, ports }),
                 Err(error) => faults.push(Fault { message: format!("{origin}: {error}"), origin }),
             }
         }
         (fresh, faults)
     }
 
-    fn spawn(&mut self, Fresh { origin, trust, pipeline, ports }: Fresh) {
+    fn spawn(&mut self, Fresh { origin, trust, pipeline, version, ports }: Fresh) {
         tracing::debug!(pipeline = pipeline.name, origin, "a pipeline runs");
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.app.clone(), stopped));
+        let task = tokio::spawn(worker::work(pipeline.clone(), version, ports, self.app.clone(), stopped));
         self.workers.insert(pipeline.name.clone(), Running { origin, trust, pipeline, stop, task });
     }
 
@@ -299,14 +320,14 @@ impl Service {
             && config.egress == before.config.egress
             && !config.datasources.values().any(Datasource::has_files);
         self.app.replace(Current { config: Arc::new(config), assembly: Arc::new(assembly) });
-        let found = self.app.store.list().await;
-        self.replace_changed(found, !is_same).await;
+        self.again(!is_same).await;
     }
 
     /// Takes what the store says, if that is something new.
     async fn found(&mut self, found: Result<Listing, StoreError>) {
         if self.seen.as_ref() != Some(&found) {
-            self.replace_changed(found, false).await;
+            let is_good = self.replace_changed(found, false).await;
+            self.app.metrics.reloaded(is_good);
         }
     }
 
@@ -324,19 +345,27 @@ impl Service {
     }
 
     /// Asks the store again.
-    async fn again(&mut self) {
+    async fn again(&mut self, all: bool) {
         let found = self.app.store.list().await;
-        self.replace_changed(found, false).await;
+        let is_good = self.replace_changed(found, all).await;
+        self.app.metrics.reloaded(is_good);
     }
 
-    /// Starts what is new, stops what is gone, and answers whether everything is right. Where the store can't be read
-    /// everything goes on as it is.
+    /// Starts the pipelines that have become ours, and stops those that are no more.
+    async fn rebalance(&mut self) {
+        if self.leases.ours() != self.ours {
+            let found = self.app.store.list().await;
+            self.replace_changed(found, false).await;
+        }
+    }
+
+    /// Starts what is new and ours, stops what is gone or not ours, and answers whether everything is right. Where the
+    /// store can't be read everything goes on as it is.
     async fn replace_changed(&mut self, found: Result<Listing, StoreError>, all: bool) -> bool {
         self.seen = Some(found.clone());
         let found = match found {
             Ok(found) => found,
             Err(error) => {
-                self.app.metrics.reloaded(false);
                 self.report(&[Fault { origin: String::new(), message: error.to_string() }]);
                 return false;
             }
@@ -358,12 +387,20 @@ impl Service {
             Some(false) => true,
             None => !is_broken(&running.origin),
         };
-        let over: Vec<String> =
+        let mut over: Vec<String> =
             self.workers.values().filter(|one| is_over(one)).map(|one| one.pipeline.name.clone()).collect();
+        let kept = self.workers.keys().filter(|name| !over.contains(*name)).cloned();
+        let wanted = kept.chain(fresh.iter().map(|fresh| fresh.pipeline.name.clone())).collect();
+        self.ours = self.leases.want(wanted).await;
+        over.extend(self.workers.keys().filter(|name| !self.ours.contains(*name)).cloned());
         stop_all(over.iter().filter_map(|name| self.workers.remove(name)).collect()).await;
-        fresh.into_iter().for_each(|fresh| self.spawn(fresh));
+        if !over.is_empty() {
+            // Whoever runs them next goes on from what is recorded.
+            self.app.journal.flush().await;
+        }
+        let held = self.leases.hold(self.running(), fresh.iter().map(|fresh| fresh.pipeline.name.as_str()));
+        fresh.into_iter().filter(|one| held.contains(&one.pipeline.name)).for_each(|one| self.spawn(one));
         over.iter().filter(|name| !self.workers.contains_key(*name)).for_each(|name| self.app.metrics.forget(name));
-        self.app.metrics.reloaded(faults.is_empty());
         self.report(&faults);
         faults.is_empty()
     }
@@ -383,6 +420,8 @@ impl Service {
 
     async fn stop(mut self) {
         stop_all(std::mem::take(&mut self.workers).into_values().collect()).await;
+        self.app.journal.flush().await;
+        self.leases.close().await;
     }
 }
 

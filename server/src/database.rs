@@ -4,9 +4,15 @@
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod feedback;
+pub mod incidents;
 pub mod jobs;
+pub mod leases;
 pub mod models;
 pub mod pipelines;
+pub mod retention;
+pub mod runs;
+pub mod select;
 pub mod settings;
 pub mod users;
 
@@ -17,7 +23,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -197,6 +203,24 @@ impl Database {
     pub async fn check(&self) -> Result<(), DatabaseError> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(())
+    /// Begins a transaction that will write. Where only one can write at a time, it waits for its turn here and not in its
+    /// midst, where it would fail.
+    ///
+    /// # Errors
+    /// The database can't be reached, or others write for too long.
+    pub async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.kind {
+            Kind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            Kind::Postgres => self.pool.begin().await,
+        }
+    }
+
+    /// Now, in milliseconds, as an expression: one clock for all processes, however their own go.
+    pub fn clock(&self) -> &'static str {
+        match self.kind {
+            Kind::Sqlite => "CAST(unixepoch('subsec') * 1000 AS BIGINT)",
+            Kind::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
     }
 
     /// Lets all connections go, so that the next opening finds a file that is whole.
@@ -235,6 +259,32 @@ pub fn without_password(url: &str) -> String {
     match rest.rsplit_once('@') {
         Some((user, host)) => format!("{scheme}://{}:…@{host}", user.split(':').next().unwrap_or_default()),
         None => url.to_owned(),
+    }
+}
+
+/// A database for a test.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Database, file_url};
+
+    /// A new database, which goes when this is dropped.
+    pub(crate) struct Temporary {
+        database: Database,
+        _folder: tempfile::TempDir,
+    }
+
+    impl std::ops::Deref for Temporary {
+        type Target = Database;
+
+        fn deref(&self) -> &Database {
+            &self.database
+        }
+    }
+
+    pub(crate) async fn database() -> Temporary {
+        let folder = tempfile::tempdir().expect("the temporary folder can be written");
+        let database = Database::open(&file_url(&folder.path().join("state.db"))).await;
+        Temporary { database: database.expect("the folder is new"), _folder: folder }
     }
 }
 
