@@ -346,6 +346,21 @@ pub fn load_documents(
     written.zip(load_pipelines(file, environment)).collect()
 }
 
+/// The documents of a text with `${NAME}` replaced by the environment, each by its name, where it is right.
+///
+/// # Errors
+/// An environment variable that is not there.
+pub fn resolve(
+    text: &str,
+    origin: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<Result<(String, Document), ConfigError>>, ConfigError> {
+    let text = substitute(text, origin, environment)?;
+    let pipelines = Pipeline::parse_all(&text, origin).into_iter();
+    let documents = Pipeline::documents(&text).into_iter().chain(std::iter::repeat_with(Document::new));
+    Ok(pipelines.zip(documents).map(|(pipeline, document)| Ok((pipeline?.name, document))).collect())
+}
+
 /// The pipelines of a file, with `${NAME}` replaced by the environment.
 pub fn load_pipelines(file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Result<Pipeline, ConfigError>> {
     let origin = file.display().to_string();

@@ -1,5 +1,6 @@
 //! Real servers for whole tests: started on a free port in a temporary folder, ended when dropped.
 
+mod collector;
 mod fickle;
 mod postgres;
 mod prometheus;
@@ -8,6 +9,7 @@ mod server;
 mod service;
 mod victoria_metrics;
 
+pub use collector::{Collector, attributes};
 pub use fickle::{Fickle, Mood};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};

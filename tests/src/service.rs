@@ -53,6 +53,11 @@ impl Service {
         configure(&self.folder, &self.address, config);
     }
 
+    /// The path of its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("openanomaly.yaml")
+    }
+
     /// The path of the pipeline file `name`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join("pipelines").join(name)
