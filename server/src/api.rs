@@ -3,10 +3,17 @@
 pub mod backup;
 pub mod body;
 mod describe;
+mod etag;
+mod incoming;
 pub mod layers;
+mod original;
+pub mod outline;
+mod pipelines;
 pub mod problem;
 pub mod serve;
 pub mod service;
+mod triggers;
+mod validate;
 
 use axum::Router;
 use axum::extract::Request;
@@ -55,7 +62,13 @@ struct Document;
 
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
-    Routes::default().and(backup::routes()).and(service::routes())
+    Routes::default()
+        .and(backup::routes())
+        .and(original::routes())
+        .and(pipelines::routes())
+        .and(service::routes())
+        .and(triggers::routes())
+        .and(validate::routes())
 }
 
 /// The whole API, and its description.

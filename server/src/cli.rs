@@ -12,6 +12,7 @@ pub mod models;
 pub mod output;
 pub mod pipelines;
 pub mod predict;
+pub mod routes;
 pub mod run;
 pub mod source;
 pub mod terminal;
@@ -27,6 +28,7 @@ use clap::{Parser, Subcommand};
 pub use error::CliError;
 pub use terminal::Terminal;
 
+use crate::render::format::Paint;
 use crate::traces::Traces;
 
 const STYLES: Styles = Styles::styled()
@@ -77,6 +79,7 @@ enum Command {
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
     Validate(validate::ValidateArgs),
+    Routes(routes::RoutesArgs),
     Run(run::RunArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
@@ -106,7 +109,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn start(cli: Cli) -> Result<ExitCode, CliError> {
     let traces = cli.command.traces()?;
     log::init(&cli.global.log, cli.command.quiet_level(), traces.as_ref())?;
-    let code = dispatch(cli.command, &mut Terminal::stdout(cli.global.color));
+    let greeting = log::is_for_people(&cli.global.log).then(|| terminal::paint_stderr(cli.global.color));
+    let code = dispatch(cli.command, greeting, &mut Terminal::stdout(cli.global.color));
     // What is still to be sent is sent.
     traces.into_iter().for_each(Traces::stop);
     code
@@ -124,16 +128,17 @@ impl Command {
     }
 }
 
-fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
     let code = match command {
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
+        Command::Routes(args) => routes::routes(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,
         Command::Restore(args) => backup::restore(&args, terminal)?,
-        Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS)?,
+        Command::Run(args) => run::run(&args, greeting).map(|()| ExitCode::SUCCESS)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

@@ -1,5 +1,6 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
+pub mod banner;
 pub mod reload;
 pub mod status;
 pub mod worker;
@@ -23,6 +24,7 @@ use crate::config::service::database_url;
 use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
+use crate::render::format::Paint;
 use crate::{api, app, store};
 use status::Status;
 
@@ -72,6 +74,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Whether anybody may come in, on whatever address.
     pub insecure: bool,
+    /// How a person who looks on is greeted; where nobody does, a line in the log says the same.
+    pub greeting: Option<Paint>,
 }
 
 /// Runs the service until it is told to stop.
@@ -87,7 +91,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let app = assemble(config_file, config).await?;
     let mut service = Service::new(config_file, app.clone());
     service.start().await;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
+    greet(&app, address, options.greeting);
     let server = tokio::spawn(api::serve::serve(app.clone(), listener));
     loop {
         tokio::select! {
@@ -115,6 +119,24 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     app.current().assembly.close();
     app.database.close().await;
     Ok(())
+}
+
+/// Says that the service is up.
+fn greet(app: &App, address: SocketAddr, greeting: Option<Paint>) {
+    match greeting {
+        Some(paint) => {
+            let text = banner::banner(app, address, paint);
+            // Whoever has closed stderr wants no greeting.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        }
+        None => {
+            let health = app.status.health();
+            let datasources: Vec<String> = app.current().config.datasources.keys().cloned().collect();
+            let (version, pipelines, datasources) =
+                (env!("CARGO_PKG_VERSION"), health.pipelines.len(), datasources.join(", "));
+            tracing::info!(%address, version, pipelines, datasources, "openanomaly is up");
+        }
+    }
 }
 
 /// Opens everything that a service needs.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::CliError;
 use crate::config::Config;
+use crate::render::format::Paint;
 use crate::traces::Traces;
 use crate::{app, daemon};
 
@@ -29,13 +30,13 @@ pub struct RunArgs {
     insecure: bool,
 }
 
-/// Runs the command.
+/// Runs the command; `greeting` where a person looks on.
 ///
 /// # Errors
 /// The service can't start.
-pub fn run(args: &RunArgs) -> Result<(), CliError> {
+pub fn run(args: &RunArgs, greeting: Option<Paint>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let options = daemon::Options { listen: args.listen, insecure: args.insecure };
+    let options = daemon::Options { listen: args.listen, insecure: args.insecure, greeting };
     runtime.block_on(daemon::run(&args.config, &options)).map_err(CliError::Daemon)
 }
 

@@ -66,10 +66,7 @@ pub(super) fn apply(args: &ApplyArgs, terminal: &mut Terminal) -> Result<ExitCod
     }
     let [created, changed, unchanged, deleted] = counts;
     let would = if args.dry_run { "nothing is done; it would be: " } else { "" };
-    writeln!(
-        terminal.out,
-        "{would}{created} created, {changed} changed, {unchanged} unchanged, {deleted} deleted"
-    )?;
+    writeln!(terminal.out, "{would}{created} created, {changed} changed, {unchanged} unchanged, {deleted} deleted")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -200,7 +197,8 @@ mod tests {
         let same = document(json!({"model": {"id": "mad"}, "query": "up", "name": "same"}));
         let other = document(json!({"name": "other", "query": "up", "anomaly": {"threshold": 2}, "mode": "x"}));
         let new = document(json!({"name": "new", "query": "up"}));
-        let wanted = || vec![("same".into(), same.clone()), ("other".into(), other.clone()), ("new".into(), new.clone())];
+        let wanted =
+            || vec![("same".into(), same.clone()), ("other".into(), other.clone()), ("new".into(), new.clone())];
         let expected = [
             ("same".into(), Change::Keep),
             ("other".into(), Change::Replace(other.clone(), "v1".into())),

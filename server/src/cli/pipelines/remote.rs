@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::ValueEnum;
 use engine::pipeline::duration;
 use reqwest::Method;
-use serde_json::Value;
 
 use super::super::client::ask;
 use super::super::models::write_json;
@@ -45,7 +44,8 @@ pub(super) fn show(args: &ShowArgs, terminal: &mut Terminal) -> Result<ExitCode,
     match args.output {
         DocumentForm::Yaml => {
             let text = serde_saphyr::to_string(&reply.body["document"]);
-            let text = text.map_err(|error| CliError::Source { origin: args.name.clone(), reason: error.to_string() })?;
+            let text =
+                text.map_err(|error| CliError::Source { origin: args.name.clone(), reason: error.to_string() })?;
             writeln!(terminal.out, "{}", text.trim_end())?;
         }
         DocumentForm::Json => write_json(&reply.body, terminal)?,
@@ -176,7 +176,8 @@ pub(super) fn watch(args: &WatchArgs, terminal: &mut Terminal) -> Result<ExitCod
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::Value;
+
 
     #[test]
     fn a_document_becomes_yaml_that_reads_as_the_same() {
