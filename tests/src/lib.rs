@@ -14,7 +14,8 @@ pub use fickle::{Fickle, Mood};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};
 pub use scene::Scene;
-pub use service::Service;
+pub use server::free_address;
+pub use service::{Service, openanomaly};
 pub use victoria_metrics::VictoriaMetrics;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -5,14 +5,13 @@
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use server::backup::{self, Summary};
 use server::database::{Database, file_url};
 use sqlx::AnyPool;
-use tests::{Postgres, Service, now};
+use tests::{Postgres, Service, now, openanomaly};
 use tsdb::prometheus::Connection;
 use tsdb::prometheus::client::{Client, Direction};
 
@@ -105,12 +104,6 @@ async fn dump(pool: &AnyPool) -> (Vec<(String, String)>, Vec<(f64, f64, f64)>, V
     (settings, reals, runs)
 }
 
-fn openanomaly(arguments: &[&str], folder: &Path) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let binary = test.ancestors().nth(2).unwrap().join("openanomaly");
-    Command::new(binary).args(arguments).current_dir(folder).output().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_copies_a_service_that_runs_and_restores_it_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
@@ -118,7 +111,7 @@ async fn the_program_copies_a_service_that_runs_and_restores_it_elsewhere() {
     tests::eventually("the service", async || service.health().await["status"].is_string().then_some(())).await;
     let config = service.config();
     let config = config.to_str().unwrap();
-    let run = |arguments: &[&str]| openanomaly(arguments, folder.path());
+    let run = |arguments: &[&str]| openanomaly().args(arguments).current_dir(folder.path()).output().unwrap();
     let made = run(&["backup", "--config", config, "--output", "copy.jsonl.gz"]);
     assert!(made.status.success(), "{made:?}");
     let mode = folder.path().join("copy.jsonl.gz").metadata().unwrap().permissions().mode();

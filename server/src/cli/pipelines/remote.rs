@@ -178,7 +178,6 @@ pub(super) fn watch(args: &WatchArgs, terminal: &mut Terminal) -> Result<ExitCod
 mod tests {
     use serde_json::Value;
 
-
     #[test]
     fn a_document_becomes_yaml_that_reads_as_the_same() {
         let document: Value = serde_json::json!({
