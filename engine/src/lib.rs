@@ -4,6 +4,8 @@
 //! what is to be judged → a forecaster answers quantiles → `band` says what was expected → `score` says how far
 //! outside it was → `output` names it all → `tsdb` writes it.
 
+pub mod backfill;
+pub mod backtest;
 pub mod band;
 pub mod context;
 pub mod outlook;
@@ -16,9 +18,10 @@ pub mod score;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod train;
 
 pub use context::History;
-pub use pass::{PassError, Ports, Report, Watch};
+pub use pass::{PassError, Ports, Report, Standing, Watch};
 pub use pipeline::Pipeline;
 pub use replay::replay;
 pub use schedule::{Schedule, ScheduleError};

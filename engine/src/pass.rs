@@ -53,6 +53,17 @@ impl PassError {
             Self::Write(_) => "write",
         }
     }
+
+    /// Whether the same may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Read(error) => error.is_retryable(),
+            Self::Write(error) => error.is_retryable(),
+            // A model may be behind a URL.
+            Self::Forecast(_) => true,
+            Self::Collision(_) | Self::Frame(_) => false,
+        }
+    }
 }
 
 /// What a pass did.
@@ -99,6 +110,15 @@ pub struct Watch {
     names: Names,
 }
 
+/// How far a pipeline has judged, for whoever goes on with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest point that has been judged.
+    pub judged_until: Option<Timestamp>,
+    /// Points up to this one may have been written already, though they are not judged yet.
+    pub unsure_until: Option<Timestamp>,
+}
+
 impl Watch {
     /// A pipeline that has done nothing yet.
     pub fn new(pipeline: Pipeline, ports: Ports) -> Self {
@@ -116,6 +136,17 @@ impl Watch {
     /// The newest point that has been judged.
     pub fn judged_until(&self) -> Option<Timestamp> {
         self.judged_until
+    }
+
+    /// How far it has judged.
+    pub fn standing(&self) -> Standing {
+        Standing { judged_until: self.judged_until, unsure_until: self.unsure_until }
+    }
+
+    /// Goes on where somebody else has stopped.
+    pub fn take_over(&mut self, standing: Standing) {
+        self.judged_until = self.judged_until.max(standing.judged_until);
+        self.unsure_until = self.unsure_until.max(standing.unsure_until);
     }
 
     /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
@@ -231,15 +262,8 @@ impl Watch {
     }
 
     /// Takes out of `frames` what an earlier attempt has written of `turn`, so that no sample is written twice.
-    async fn blank_written(&self, frames: &mut [Frame; 5], turn: Turn) -> Result<(), PassError> {
-        for (kind, frame) in SCORE_KINDS.iter().zip(frames) {
-            let query = format!("timestamp({})", selector(&self.pipeline, kind));
-            let query = RangeQuery::new(query, turn.first, turn.last, self.pipeline.step);
-            let Some(query) = query else { continue };
-            let answer = self.ports.written.read(&query, &self.limits()).await?;
-            blank_written(frame, &answer.frame);
-        }
-        Ok(())
+    async fn blank_written(&self, frames: &mut [Frame; 5], turn: Turn) -> Result<(), ReadError> {
+        leave_out_written(&self.pipeline, &*self.ports.written, frames, turn.first, turn.last).await
     }
 
     /// Makes the history reach from the context of `origin` up to `until`, reading only what is not there yet.
@@ -281,7 +305,7 @@ impl Watch {
     }
 
     fn limits(&self) -> Limits {
-        Limits { series: self.pipeline.max_series, ..Limits::default() }
+        limits(&self.pipeline)
     }
 
     /// Drops the series that had no value in the whole context of `origin`.
@@ -380,7 +404,7 @@ impl Watch {
 
 impl Report {
     /// Counts the five frames of a turn, in the order of [`SCORE_KINDS`].
-    fn count(&mut self, [score, y, _, lower, upper]: &[Frame; 5]) {
+    pub(crate) fn count(&mut self, [score, y, _, lower, upper]: &[Frame; 5]) {
         let scores = || score.values().iter().filter(|score| !score.is_nan());
         self.scored += scores().count();
         self.anomalous += scores().filter(|score| **score > 1.0).count();
@@ -389,8 +413,30 @@ impl Report {
     }
 }
 
+/// How much a pipeline reads at once.
+pub(crate) fn limits(pipeline: &Pipeline) -> Limits {
+    Limits { series: pipeline.max_series, ..Limits::default() }
+}
+
+/// Takes out of the score `frames` what is written already from `first` to `last`.
+pub(crate) async fn leave_out_written(
+    pipeline: &Pipeline,
+    written: &dyn Read,
+    frames: &mut [Frame; 5],
+    first: Timestamp,
+    last: Timestamp,
+) -> Result<(), ReadError> {
+    for (kind, frame) in SCORE_KINDS.iter().zip(frames) {
+        let query = format!("timestamp({})", selector(pipeline, kind));
+        let Some(query) = RangeQuery::new(query, first, last, pipeline.step) else { continue };
+        let answer = written.read(&query, &limits(pipeline)).await?;
+        blank_written(frame, &answer.frame);
+    }
+    Ok(())
+}
+
 /// Runs `work` on the threads for computing, or on one of its own where it only waits; `None` if it panicked.
-async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(crate) async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if waits {
         return tokio::task::spawn_blocking(work).await.ok();
     }

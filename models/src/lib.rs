@@ -27,6 +27,7 @@ mod seasonal_std;
 mod smoothing;
 pub mod spec;
 mod stl;
+pub mod tuning;
 mod univariate;
 mod zscore;
 

@@ -5,9 +5,13 @@ pub mod body;
 mod describe;
 mod etag;
 mod incoming;
+pub mod jobs;
 pub mod layers;
+pub mod models;
 mod original;
 pub mod outline;
+pub mod page;
+pub mod params;
 mod pipelines;
 pub mod problem;
 pub mod serve;
@@ -64,6 +68,8 @@ struct Document;
 fn resources() -> Routes {
     Routes::default()
         .and(backup::routes())
+        .and(jobs::routes())
+        .and(models::routes())
         .and(original::routes())
         .and(pipelines::routes())
         .and(service::routes())

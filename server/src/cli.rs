@@ -6,6 +6,7 @@ pub mod completions;
 pub mod demo;
 pub mod detect;
 pub mod error;
+pub mod jobs;
 pub mod log;
 pub mod model;
 pub mod models;
@@ -16,6 +17,7 @@ pub mod routes;
 pub mod run;
 pub mod source;
 pub mod terminal;
+pub mod train;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -76,6 +78,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
+    Train(Box<train::TrainArgs>),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
     Validate(validate::ValidateArgs),
@@ -83,6 +86,7 @@ enum Command {
     Run(run::RunArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
+    Jobs(jobs::JobsArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -133,12 +137,14 @@ fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) 
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Routes(args) => routes::routes(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,
         Command::Restore(args) => backup::restore(&args, terminal)?,
         Command::Run(args) => run::run(&args, greeting).map(|()| ExitCode::SUCCESS)?,
+        Command::Jobs(args) => jobs::jobs(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

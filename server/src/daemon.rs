@@ -2,6 +2,7 @@
 
 pub mod banner;
 pub mod reload;
+pub mod standings;
 pub mod status;
 pub mod worker;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 use engine::store::{Listing, StoreError, Stored, Unreadable};
 use engine::{Pipeline, Ports};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,12 +25,17 @@ use crate::config::service::database_url;
 use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
+use crate::registry::Current as Versions;
 use crate::render::format::Paint;
-use crate::{api, app, store};
+use crate::{api, app, jobs, store};
+use standings::Standings;
 use status::Status;
 
 /// How long to wait before a store that can't be watched is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(2);
+
+/// How often is looked whether another version of a trained model has become current.
+const VERSIONS: Duration = Duration::from_secs(2);
 
 /// How long passes that have begun may still run after they were told to stop, all of them together.
 const GRACE: Duration = Duration::from_secs(14);
@@ -93,6 +99,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     service.start().await;
     greet(&app, address, options.greeting);
     let server = tokio::spawn(api::serve::serve(app.clone(), listener));
+    let jobs = tokio::spawn(jobs::runner::run(app.clone()));
     loop {
         tokio::select! {
             event = changes.next() => match event {
@@ -106,11 +113,15 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
                     tokio::time::sleep(STORE_RETRY).await;
                 }
             },
+            () = service.other_versions() => service.reload_pipelines().await,
         }
     }
     tracing::info!("stopping: passes that have begun are finished first");
     app.stopping.cancel();
-    let (_, served) = tokio::join!(service.stop(), server);
+    let (_, served, worked) = tokio::join!(service.stop(), server, jobs);
+    if let Err(error) = worked {
+        tracing::error!("doing jobs broke off: {error}");
+    }
     match served {
         Ok(Err(error)) => tracing::error!(%address, "serving failed: {error}"),
         Err(error) => tracing::error!(%address, "serving failed: {error}"),
@@ -155,6 +166,8 @@ async fn assemble(config_file: &Path, config: Config) -> Result<App, DaemonError
         status: Arc::new(Status::default()),
         instance: app::instance().to_owned(),
         stopping: CancellationToken::new(),
+        new_job: Notify::new(),
+        standings: Standings::default(),
         current: RwLock::new(current),
     }))
 }
@@ -164,6 +177,8 @@ struct Service {
     config_file: PathBuf,
     app: App,
     workers: BTreeMap<String, Running>,
+    /// The trained versions that the workers run with.
+    versions: Versions,
 }
 
 /// A pipeline that is about to run.
@@ -188,7 +203,7 @@ struct Fault {
 
 impl Service {
     fn new(config_file: &Path, app: App) -> Self {
-        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new() }
+        Self { config_file: config_file.to_owned(), app, workers: BTreeMap::new(), versions: Versions::default() }
     }
 
     async fn start(&mut self) {
@@ -204,7 +219,7 @@ impl Service {
         let (mut fresh, mut faults): (_, Vec<Fault>) = (vec![], found.unreadable.into_iter().map(fault).collect());
         for Stored { origin, checked, .. } in found.pipelines {
             let pipeline = match checked {
-                Ok(pipeline) if pipeline.enabled => pipeline,
+                Ok(pipeline) if pipeline.enabled => self.versions.applied(pipeline),
                 Ok(_) => continue,
                 Err(errors) => {
                     faults.push(Fault { origin, message: errors.to_string() });
@@ -265,6 +280,19 @@ impl Service {
         self.replace_changed(false).await;
     }
 
+    /// Waits until other versions of trained models are current than those that the workers run with, whoever has made
+    /// them so.
+    async fn other_versions(&self) {
+        loop {
+            tokio::time::sleep(VERSIONS).await;
+            match Versions::read(&self.app.database).await {
+                Ok(versions) if versions != self.versions => return,
+                Ok(_) => {}
+                Err(error) => tracing::warn!("looking for trained models: {error}"),
+            }
+        }
+    }
+
     /// Starts what is new, stops what is gone, and answers whether everything is right.
     async fn replace_changed(&mut self, all: bool) -> bool {
         let found = match self.app.store.list().await {
@@ -274,6 +302,10 @@ impl Service {
                 return false;
             }
         };
+        match Versions::read(&self.app.database).await {
+            Ok(versions) => self.versions = versions,
+            Err(error) => tracing::warn!("looking for trained models: {error}"),
+        }
         let enabled: BTreeMap<String, bool> = found
             .pipelines
             .iter()

@@ -2,6 +2,9 @@
 //!
 //! The statements are those that both understand; each file below holds the rows of one table.
 
+pub mod jobs;
+pub mod models;
+
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{self, AtomicU64};

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod jobs;
 pub mod metrics;
 pub mod preferred;
+pub mod registry;
 pub mod render;
 pub mod store;
 pub mod traces;

@@ -201,6 +201,8 @@ impl Default for Retention {
 pub struct Jobs {
     /// How many at a time in this process.
     pub workers: usize,
+    /// How many may wait.
+    pub most_queued: u32,
     /// How long one may take unless it says otherwise.
     #[serde(deserialize_with = "prometheus_duration")]
     pub timeout: Duration,
@@ -208,7 +210,7 @@ pub struct Jobs {
 
 impl Default for Jobs {
     fn default() -> Self {
-        Self { workers: 2, timeout: Duration::from_secs(60 * 60) }
+        Self { workers: 2, most_queued: 10_000, timeout: Duration::from_secs(60 * 60) }
     }
 }
 

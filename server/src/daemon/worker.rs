@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::schedule::spread;
-use engine::{PassError, Pipeline, Ports, Report, Schedule, Watch};
+use engine::{PassError, Pipeline, Ports, Report, Schedule, Standing, Watch};
 use models::{ForecastError, Forecaster};
 use tokio::sync::watch;
 use tracing::Instrument;
 use tsdb::Timestamp;
 
+use super::standings::AtWork;
 use crate::app::App;
+use crate::jobs::{self, Kind, NewJob};
 
 /// Now.
 pub fn now() -> Timestamp {
@@ -66,18 +68,19 @@ pub async fn work(pipeline: Pipeline, ports: Ports, app: App, mut stop: watch::R
     loop {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => break,
             () = tokio::time::sleep(worker.until_next()) => {}
         }
         worker.run_due(&mut watch).await;
     }
+    *worker.app.standings.seat(&worker.name).await = None;
 }
 
 /// What comes before the first pass, where `/health` names the stages.
 const START: &str = "start";
 
 /// How soon the source and the store of what was written see what is new.
-async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
+pub(crate) async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
     Ok((ports.source.settles_after().await?, ports.written.settles_after().await?))
 }
 
@@ -94,6 +97,7 @@ struct Worker {
     spread: Duration,
     anomaly: Option<Ticks>,
     forecast: Ticks,
+    training: Option<Ticks>,
 }
 
 impl Worker {
@@ -102,6 +106,8 @@ impl Worker {
     async fn start(mut pipeline: Pipeline, ports: Ports, app: App) -> (Self, Watch) {
         let started = now();
         let mut worker = Self::new(&pipeline, app, started);
+        // No job may judge points before it is known which are this worker's.
+        let mut seat = worker.app.standings.seat(&worker.name).await;
         let mut wait = Duration::from_secs(1);
         let (source_settles, written_settles) = loop {
             match settling(&ports).await {
@@ -131,6 +137,8 @@ impl Worker {
         };
         worker.app.status.cleared(&worker.name, START);
         worker.go_on(&mut watch, judged, begin);
+        let standing = watch.standing();
+        *seat = Some(AtWork { since: standing.judged_until.unwrap_or(begin), standing });
         (worker, watch)
     }
 
@@ -161,12 +169,13 @@ impl Worker {
             spread: spread(&pipeline.name, shortest),
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
+            training: pipeline.training.as_ref().map(|training| ticks(&training.schedule)),
             name: pipeline.name.clone(),
         }
     }
 
     fn until_next(&self) -> Duration {
-        let ticks = self.anomaly.iter().chain([&self.forecast]);
+        let ticks = self.anomaly.iter().chain([&self.forecast]).chain(&self.training);
         let next = ticks.map(|ticks| ticks.schedule.next_after(ticks.last) + self.spread).min();
         let millis = next.map_or(i64::MAX, |next| next.millis().saturating_sub(now().millis()));
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
@@ -181,6 +190,38 @@ impl Worker {
         if let Some((tick, missed)) = self.forecast.due(at) {
             self.run(watch, Stage::Forecast, tick, missed).await;
         }
+        if let Some((tick, _)) = self.training.as_mut().and_then(|ticks| ticks.due(at)) {
+            self.submit_training(tick).await;
+        }
+    }
+
+    /// Has the model trained, by whichever process is free; several that think it is due make one job.
+    async fn submit_training(&self, tick: Timestamp) {
+        let job = NewJob {
+            kind: Kind::Train,
+            pipeline: self.name.clone(),
+            body: serde_json::Value::Null,
+            priority: 0,
+            created_by: "schedule".into(),
+            idempotency_key: Some(format!("train:{}:{tick}", self.name)),
+        };
+        if let Err(error) = jobs::submit(&self.app, job).await {
+            tracing::error!(pipeline = self.name, "the training that is due was not submitted: {error}");
+        }
+    }
+
+    /// Judges what has come; jobs that judge too wait meanwhile, and it for them.
+    async fn judge(&self, watch: &mut Watch, tick: Timestamp) -> Result<Report, PassError> {
+        let mut seat = self.app.standings.seat(&self.name).await;
+        let before = (*seat).map_or(watch.standing(), |at_work| at_work.standing);
+        watch.take_over(before);
+        let since = (*seat).map_or(tick, |at_work| at_work.since);
+        // Should this be cut off, nobody knows what was written.
+        let unsure = Standing { unsure_until: before.unsure_until.max(Some(tick)), ..before };
+        *seat = Some(AtWork { since, standing: unsure });
+        let outcome = watch.judge(tick).await;
+        *seat = Some(AtWork { since, standing: watch.standing() });
+        outcome
     }
 
     async fn run(&self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
@@ -191,7 +232,7 @@ impl Worker {
         let start = Instant::now();
         let span = tracing::info_span!("pass", pipeline = self.name, stage = stage.name(), %tick);
         let outcome = match stage {
-            Stage::Anomaly => watch.judge(tick).instrument(span).await,
+            Stage::Anomaly => self.judge(watch, tick).instrument(span).await,
             Stage::Forecast => watch.forecast(tick).instrument(span).await,
         };
         let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
