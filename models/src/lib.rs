@@ -38,5 +38,5 @@ pub use entry::{BuildError, Built, Entry, Parameter};
 pub use forecast::{Failure, Forecast, LevelError, Levels};
 pub use forecaster::{Covariate, ForecastError, Forecaster, Request, Usage};
 pub use registry::{DEFAULT, MODELS, build};
-pub use resources::Resources;
+pub use resources::{Resolver, Resources};
 pub use spec::{Endpoint, Format, ModelSpec};

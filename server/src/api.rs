@@ -2,6 +2,9 @@
 
 pub mod backup;
 pub mod body;
+pub mod catalogue;
+pub mod chart;
+pub mod datasources;
 mod describe;
 mod etag;
 mod incoming;
@@ -68,6 +71,10 @@ struct Document;
 fn resources() -> Routes {
     Routes::default()
         .and(backup::routes())
+        .and(catalogue::routes())
+        .and(chart::routes())
+        .and(crate::page::routes())
+        .and(datasources::routes())
         .and(jobs::routes())
         .and(models::routes())
         .and(original::routes())

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tsdb::Timestamp;
 
 use crate::assembly::Assembly;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::daemon::standings::Standings;
 use crate::daemon::status::Status;
@@ -33,6 +34,8 @@ pub struct Parts {
     pub store: Arc<dyn PipelineStore>,
     /// The service's own metrics.
     pub metrics: Arc<Metrics>,
+    /// Who may come in.
+    pub auth: Auth,
     /// How each pipeline goes.
     pub status: Arc<Status>,
     /// The name of this process among those that share the database.

@@ -57,6 +57,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   openanomaly demo
+  openanomaly run --demo
   openanomaly detect metrics.csv
   openanomaly detect http://localhost:9090 --query 'rate(http_requests_total[5m])' --last 1d
   openanomaly predict metrics.parquet --horizon 24
@@ -83,6 +84,7 @@ enum Command {
     Pipelines(pipelines::PipelinesArgs),
     Validate(validate::ValidateArgs),
     Routes(routes::RoutesArgs),
+    #[command(visible_alias = "serve")]
     Run(run::RunArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
@@ -143,7 +145,7 @@ fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) 
         Command::Routes(args) => routes::routes(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,
         Command::Restore(args) => backup::restore(&args, terminal)?,
-        Command::Run(args) => run::run(&args, greeting).map(|()| ExitCode::SUCCESS)?,
+        Command::Run(args) => run::run(&args, greeting, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Jobs(args) => jobs::jobs(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,

@@ -2,8 +2,12 @@
 //!
 //! The statements are those that both understand; each file below holds the rows of one table.
 
+pub mod api_keys;
+pub mod audit_log;
 pub mod jobs;
 pub mod models;
+pub mod settings;
+pub mod users;
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};

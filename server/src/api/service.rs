@@ -1,19 +1,17 @@
 //! `/metrics` and `/health`.
 
-use std::sync::Arc;
-
+use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Routes;
 use crate::app::App;
-use crate::daemon::status::{Health, Status};
-use crate::metrics::{self, Metrics, exposition};
+use crate::daemon::status::Health;
+use crate::metrics::{self, exposition};
 
 /// The routes.
 pub(super) fn routes() -> Routes {
@@ -25,12 +23,6 @@ pub(super) fn routes() -> Routes {
         open = open.route(path, get(ready));
     }
     Routes { open, viewer: OpenApiRouter::new().routes(routes!(metrics_text)), ..Routes::default() }
-}
-
-/// The same for a program that is no service: what it measures, and how its pipelines go.
-pub fn bare(metrics: Arc<Metrics>, status: Arc<Status>) -> Router {
-    let metrics = move |headers: HeaderMap| async move { exposition::answer(metrics.render(), &headers) };
-    Router::new().route("/metrics", get(metrics)).route("/health", get(move || async move { Json(status.health()) }))
 }
 
 /// The service's own metrics, in the OpenMetrics text format where that is accepted, else in that of Prometheus.

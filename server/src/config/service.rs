@@ -64,6 +64,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them, from the least.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Editor, Self::Admin];
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
@@ -71,6 +74,11 @@ impl Role {
             Self::Editor => "editor",
             Self::Admin => "admin",
         }
+    }
+
+    /// The role of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
     }
 }
 
