@@ -140,6 +140,7 @@ async fn prometheus_finds_nothing_wrong_with_the_metrics() {
         "process_cpu_seconds_total",
         "process_open_fds",
         "database_errors_total 0",
+        "http_connections ",
         "build_info{version=",
     ] {
         assert!(text.contains(&format!("\nopenanomaly_{name}")), "{name} is not in\n{text}");
