@@ -83,7 +83,7 @@ fn metrics() -> Vec<String> {
 fn every_metric_is_in_the_book_and_no_other() {
     let book = std::fs::read_to_string(shipped().join("../docs/metrics.md")).unwrap();
     let names = metrics();
-    assert!(names.len() > 40, "{names:?}");
+    assert!(names.len() >= 40, "{names:?}");
     let rows = book.lines().filter_map(|line| line.strip_prefix("| `openanomaly_")?.split('`').next());
     let told: Vec<&str> =
         rows.map(|name| name.strip_suffix("_total").or(name.strip_suffix("_info")).unwrap_or(name)).collect();
