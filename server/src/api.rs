@@ -19,6 +19,7 @@ pub mod layers;
 mod login;
 pub mod models;
 mod original;
+pub mod outline;
 pub mod page;
 pub mod params;
 mod pipelines;

@@ -15,6 +15,7 @@ pub mod models;
 pub mod output;
 pub mod pipelines;
 pub mod predict;
+pub mod routes;
 pub mod run;
 pub mod source;
 pub mod store;
@@ -33,6 +34,7 @@ use clap::{Parser, Subcommand};
 pub use error::CliError;
 pub use terminal::Terminal;
 
+use crate::render::format::Paint;
 use crate::traces::Traces;
 
 const STYLES: Styles = Styles::styled()
@@ -87,6 +89,7 @@ enum Command {
     Pipelines(pipelines::PipelinesArgs),
     Users(users::UsersArgs),
     Validate(validate::ValidateArgs),
+    Routes(routes::RoutesArgs),
     #[command(visible_alias = "serve")]
     Run(run::RunArgs),
     Jobs(jobs::JobsArgs),
@@ -119,7 +122,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn start(cli: Cli) -> Result<ExitCode, CliError> {
     let traces = cli.command.traces()?;
     log::init(&cli.global.log, cli.command.quiet_level(), traces.as_ref())?;
-    let code = dispatch(cli.command, &mut Terminal::stdout(cli.global.color));
+    let greeting = log::is_for_people(&cli.global.log).then(|| terminal::paint_stderr(cli.global.color));
+    let code = dispatch(cli.command, greeting, &mut Terminal::stdout(cli.global.color));
     // What is still to be sent is sent.
     traces.into_iter().for_each(Traces::stop);
     code
@@ -137,7 +141,7 @@ impl Command {
     }
 }
 
-fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
     let code = match command {
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
@@ -147,7 +151,8 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Users(args) => users::users(&args, terminal)?,
-        Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Routes(args) => routes::routes(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Run(args) => run::run(&args, greeting, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Jobs(args) => jobs::jobs(&args, terminal)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,
         Command::Restore(args) => backup::restore(&args, terminal)?,

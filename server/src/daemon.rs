@@ -1,5 +1,6 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
+pub mod banner;
 pub mod journal;
 pub mod lease;
 pub mod reload;
@@ -31,6 +32,7 @@ use crate::database::{self, Database, DatabaseError};
 use crate::demo::live;
 use crate::metrics::Metrics;
 use crate::registry::Current as Versions;
+use crate::render::format::Paint;
 use crate::tls::{Certificate, TlsError};
 use crate::{api, app, jobs, store};
 use journal::Journal;
@@ -98,6 +100,8 @@ pub struct Options {
     pub insecure: bool,
     /// Whether a generated fleet is watched, which the datasource `default` is fed with.
     pub demo: bool,
+    /// How a person who looks on is greeted; where nobody does, a line in the log says the same.
+    pub greeting: Option<Paint>,
 }
 
 /// Runs the service until it is told to stop.
@@ -118,7 +122,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let mut service = Service::new(config_file, app.clone(), leases);
     let mut pipelines = stored::Changes::new(app.store.clone());
     service.start().await;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
+    greet(&app, address, options.greeting);
     let uses = tokio::spawn(write_uses(app.clone()));
     let server = tokio::spawn(api::serve::serve(app.clone(), listener, certificate));
     let jobs = tokio::spawn(jobs::runner::run(app.clone()));
@@ -149,6 +153,24 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     app.current().assembly.close();
     app.database.close().await;
     Ok(())
+}
+
+/// Says that the service is up.
+fn greet(app: &App, address: SocketAddr, greeting: Option<Paint>) {
+    match greeting {
+        Some(paint) => {
+            let text = banner::banner(app, address, paint);
+            // Whoever has closed stderr wants no greeting.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        }
+        None => {
+            let health = app.status.health();
+            let datasources: Vec<String> = app.current().config.datasources.keys().cloned().collect();
+            let (version, pipelines, datasources) =
+                (env!("CARGO_PKG_VERSION"), health.pipelines.len(), datasources.join(", "));
+            tracing::info!(%address, version, pipelines, datasources, "openanomaly is up");
+        }
+    }
 }
 
 /// Opens everything that a service needs.

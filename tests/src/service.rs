@@ -33,9 +33,16 @@ impl Service {
     /// # Panics
     /// Where it can't be started.
     pub fn configured(config: &str, environment: &[(&str, &str)], pipelines: &[(&str, &str)]) -> Self {
+        Self::listening(crate::free_address(), config, environment, pipelines)
+    }
+
+    /// The same, at an address that is known before.
+    ///
+    /// # Panics
+    /// Where it can't be started.
+    pub fn listening(address: String, config: &str, environment: &[(&str, &str)], pipelines: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
         fs::create_dir(folder.path().join("pipelines")).expect("the folder is new");
-        let address = crate::server::free_address();
         configure(&folder, &address, config);
         for (name, text) in pipelines {
             fs::write(folder.path().join("pipelines").join(name), text).expect("the folder can be written");
@@ -51,6 +58,11 @@ impl Service {
     /// Where the folder can't be written.
     pub fn configure(&self, config: &str) {
         configure(&self.folder, &self.address, config);
+    }
+
+    /// The path of its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("openanomaly.yaml")
     }
 
     /// The path of the pipeline file `name`.
@@ -180,6 +192,14 @@ fn spawn(folder: &TempDir, environment: &[(String, String)]) -> Child {
         .stderr(log)
         .spawn()
         .expect("the binary can be run")
+}
+
+/// The program itself, to be run with arguments.
+///
+/// # Panics
+/// Where it was not built.
+pub fn openanomaly() -> Command {
+    Command::new(binary())
 }
 
 /// The program that was built with this test: it stands beside the folder of the test's own binary.
