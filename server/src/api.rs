@@ -1,5 +1,6 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
+pub mod anomalies;
 mod audit;
 pub mod backup;
 pub mod body;
@@ -8,15 +9,23 @@ pub mod chart;
 pub mod datasources;
 mod describe;
 mod etag;
+mod execute;
+pub mod feedback;
 mod incoming;
+pub mod instances;
+pub mod jobs;
 mod keys;
 pub mod layers;
 mod login;
+pub mod models;
 mod original;
+pub mod outline;
 pub mod page;
 pub mod params;
 mod pipelines;
 pub mod problem;
+mod query;
+pub mod runs;
 pub mod serve;
 pub mod service;
 mod triggers;
@@ -71,16 +80,24 @@ struct Document;
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
     Routes::default()
+        .and(anomalies::routes())
         .and(audit::routes())
         .and(backup::routes())
         .and(catalogue::routes())
         .and(chart::routes())
         .and(crate::page::routes())
         .and(datasources::routes())
+        .and(execute::routes())
+        .and(feedback::routes())
+        .and(instances::routes())
+        .and(jobs::routes())
         .and(keys::routes())
         .and(login::routes())
+        .and(models::routes())
         .and(original::routes())
         .and(pipelines::routes())
+        .and(query::routes())
+        .and(runs::routes())
         .and(service::routes())
         .and(triggers::routes())
         .and(users::routes())

@@ -189,6 +189,9 @@ impl Assembly {
         {
             url.as_deref().map_or(Ok(()), |url| self.reading.check(url)).map_err(wrong(field))?;
         }
+        if let Some((url, training)) = pipeline.training.as_ref().and_then(|one| Some((one.endpoint.as_ref()?, one))) {
+            self.check_endpoint(url, &training.parameters).map_err(wrong("training.endpoint"))?;
+        }
         let Some(endpoint) = &pipeline.model.endpoint else { return Ok(()) };
         self.check_endpoint(&endpoint.url, &pipeline.model.parameters).map_err(wrong("model.endpoint"))
     }
@@ -229,10 +232,8 @@ impl Assembly {
     pub fn ports(&self, pipeline: &Pipeline, trust: Trust, metrics: &Arc<Metrics>) -> Result<Ports, AssemblyError> {
         self.check(pipeline, trust)?;
         let store = self.store(pipeline, trust)?;
-        let model = models::build(&pipeline.model, &self.resources_for(trust))
-            .map_err(|source| AssemblyError::Model { pipeline: pipeline.name.clone(), source })?;
         let model: Arc<dyn Forecaster> = Arc::new(MeteredModel {
-            inner: model,
+            inner: self.model(pipeline, trust)?,
             metrics: metrics.clone(),
             pipeline: pipeline.name.clone(),
             model: pipeline.model.id.clone(),
@@ -244,6 +245,39 @@ impl Assembly {
             written: Arc::new(metered(store.written, pipeline, metrics)),
             model,
         })
+    }
+
+    /// The ports of a pipeline that nobody has given a name to: they are not measured, since anybody can make up any
+    /// number of them.
+    ///
+    /// # Errors
+    /// A model or datasource that is not there or can't be used.
+    pub fn nameless_ports(&self, pipeline: &Pipeline, trust: Trust) -> Result<Ports, AssemblyError> {
+        self.check(pipeline, trust)?;
+        let Store { source, sink, written } = self.store(pipeline, trust)?;
+        Ok(Ports { source, sink, written, model: self.model(pipeline, trust)? })
+    }
+
+    /// The model of a pipeline, not measured.
+    ///
+    /// # Errors
+    /// A model that is not there or can't be used.
+    pub fn model(&self, pipeline: &Pipeline, trust: Trust) -> Result<Arc<dyn Forecaster>, AssemblyError> {
+        models::build(&pipeline.model, &self.resources_for(trust))
+            .map_err(|source| AssemblyError::Model { pipeline: pipeline.name.clone(), source })
+    }
+
+    /// The embedded store of the datasource `name`; the first one there is, where none is named and the default is
+    /// none.
+    pub fn embedded_store(&self, name: Option<&str>) -> Option<Arc<Embedded>> {
+        let of = |name: &str| {
+            let datasource = self.datasources.get(name)?;
+            self.embedded.iter().find(|(known, _)| known == datasource).map(|(_, store)| store.clone())
+        };
+        match name {
+            Some(name) => of(name),
+            None => of("default").or_else(|| self.datasources.keys().find_map(|name| of(name))),
+        }
     }
 
     /// The pipeline's datasource, with the URLs that the pipeline gives itself.
