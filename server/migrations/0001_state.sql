@@ -4,9 +4,15 @@
 CREATE TABLE pipelines (
     name TEXT PRIMARY KEY,
     document TEXT NOT NULL,
-    version TEXT NOT NULL,
     changed_ms BIGINT NOT NULL
 );
+
+-- How often a table was changed, counted with each change, so that every process sees those of the others.
+CREATE TABLE revisions (
+    name TEXT PRIMARY KEY,
+    revision BIGINT NOT NULL
+);
+INSERT INTO revisions (name, revision) VALUES ('pipelines', 0);
 
 -- One row a pass.
 CREATE TABLE runs (

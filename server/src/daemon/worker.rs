@@ -108,6 +108,7 @@ struct Done {
 struct Worker {
     app: App,
     name: String,
+    datasource: String,
     version: Option<i64>,
     scene: Scene,
     spread: Duration,
@@ -188,6 +189,7 @@ impl Worker {
     async fn wait_after(&self, error: &PassError, wait: &mut Duration) {
         tracing::error!(pipeline = self.name, again_in_seconds = wait.as_secs(), "can't begin yet: {error}");
         self.app.status.failed(&self.name, START, error.to_string());
+        self.blame(error);
         tokio::time::sleep(*wait).await;
         *wait = (*wait * 2).min(Duration::from_secs(60));
     }
@@ -204,6 +206,7 @@ impl Worker {
             forecast: ticks(&pipeline.forecast_schedule),
             training: pipeline.training.as_ref().map(|training| ticks(&training.schedule)),
             name: pipeline.name.clone(),
+            datasource: pipeline.datasource.clone(),
         }
     }
 
@@ -313,11 +316,20 @@ impl Worker {
         tracing::info!(run, pipeline, stage, %tick, series, scored, anomalous, written, took_seconds, "pass");
         self.app.metrics.succeeded(pipeline, stage, now(), tick, report);
         self.app.status.succeeded(pipeline, stage, now());
+        self.app.status.reached(&self.datasource);
+    }
+
+    /// Says of the datasource that it is not to be reached, where that is what has happened.
+    fn blame(&self, error: &PassError) {
+        if error.is_retryable() {
+            self.app.status.unreachable(&self.datasource, error.to_string());
+        }
     }
 
     fn failed(&self, run: &str, stage: Stage, error: &PassError) {
         tracing::error!(run, pipeline = self.name, stage = stage.name(), failed = error.stage(), "{error}");
         self.app.status.failed(&self.name, stage.name(), error.to_string());
+        self.blame(error);
     }
 }
 

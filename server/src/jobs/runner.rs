@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument;
 
 use super::task::{JobError, Reason, Task};
 use super::{Kind, backfill, backtest, pass, retry, train};
@@ -152,7 +153,9 @@ async fn attend(task: Arc<Task>, board: Board) {
 async fn done(task: &Arc<Task>) -> Result<String, JobError> {
     let limit = Duration::from_millis(u64::try_from(task.work.timeout_ms).unwrap_or(0));
     // As a task of its own, a panic is an error like others.
-    let mut work = tokio::spawn(perform(task.clone()));
+    let pipeline = task.work.pipeline.as_deref().unwrap_or("");
+    let span = tracing::info_span!("job", job = task.hold.id, kind = task.kind.name(), pipeline);
+    let mut work = tokio::spawn(perform(task.clone()).instrument(span));
     tokio::select! {
         ended = &mut work => return ended_as(ended),
         () = task.stop.said() => {}
