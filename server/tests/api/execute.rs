@@ -47,6 +47,25 @@ async fn a_query_is_forecast_scored_and_written() {
 }
 
 #[tokio::test]
+async fn more_than_a_horizon_is_judged_where_that_is_wanted() {
+    let service = Service::start().await;
+    service.fill("load", now()).await;
+    let pipeline = json!({"query": "load", "context_window": "30m", "prediction_horizon": "10m"});
+    for (last, points) in [("1m", 10), ("10m", 10), ("15m", 20), ("1h", 60)] {
+        let order = json!({"pipeline": pipeline, "last": last, "dry_run": true});
+        let reply = service.post("/execute/inference", &order).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!(reply.body["data"][0]["y"].as_array().unwrap().len(), points, "{last}");
+    }
+    for (last, message) in [("soon", "duration"), ("400d", "forecasts, 2000 at most")] {
+        let order = json!({"pipeline": pipeline, "last": last, "dry_run": true});
+        let reply = service.post("/execute/inference", &order).await;
+        assert_eq!(reply.status, 422, "{}", reply.text);
+        assert!(reply.text.contains(message), "{}", reply.text);
+    }
+}
+
+#[tokio::test]
 async fn a_forecast_scores_and_writes_nothing() {
     let service = Service::start().await;
     service.fill("load", now()).await;
