@@ -8,6 +8,8 @@ pub mod backfill;
 pub mod backtest;
 pub mod band;
 pub mod context;
+pub mod covariates;
+pub mod incident;
 pub mod outlook;
 pub mod output;
 pub mod pass;

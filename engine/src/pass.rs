@@ -10,9 +10,11 @@ use tsdb::{
 };
 
 use crate::context::History;
-use crate::outlook::{Known, Outlook, Sheet, Turn, context_start, newest, turns};
+use crate::covariates;
+use crate::incident::{Anomalous, anomalous};
+use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
 use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
-use crate::pipeline::{Covariate, Pipeline};
+use crate::pipeline::Pipeline;
 
 /// How far back the newest score is looked for at first.
 const FIRST_LOOK: Duration = Duration::from_secs(60 * 60);
@@ -108,6 +110,7 @@ pub struct Watch {
     /// Points up to this one may have been written already, though they are not judged yet.
     unsure_until: Option<Timestamp>,
     names: Names,
+    anomalous: Vec<Anomalous>,
 }
 
 /// How far a pipeline has judged, for whoever goes on with it.
@@ -125,7 +128,16 @@ impl Watch {
         let pipeline = Arc::new(pipeline);
         let history = Arc::new(History::starting(Timestamp::default(), pipeline.step));
         let names = Names::new(pipeline.clone());
-        Self { pipeline, ports, history, outlooks: VecDeque::new(), judged_until: None, unsure_until: None, names }
+        Self {
+            pipeline,
+            ports,
+            history,
+            outlooks: VecDeque::new(),
+            judged_until: None,
+            unsure_until: None,
+            names,
+            anomalous: vec![],
+        }
     }
 
     /// The pipeline.
@@ -147,6 +159,12 @@ impl Watch {
     pub fn take_over(&mut self, standing: Standing) {
         self.judged_until = self.judged_until.max(standing.judged_until);
         self.unsure_until = self.unsure_until.max(standing.unsure_until);
+    }
+
+    /// What was found anomalous since this was last asked, by passes that failed later on too: a series once for each
+    /// turn in which it was. After a restart the points of the last turn come again.
+    pub fn take_anomalous(&mut self) -> Vec<Anomalous> {
+        std::mem::take(&mut self.anomalous)
     }
 
     /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
@@ -234,23 +252,25 @@ impl Watch {
 
     async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
         let outlook = self.outlook(turn.origin, report).await?;
-        let mut frames = tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
+        let (found, frames) = tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
             let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
             sheet.judge(turn, &outlook, &self.history, &self.pipeline);
-            self.names.scores(sheet.finish())
-        })?;
+            let scored = sheet.finish();
+            (anomalous(&scored), self.names.scores(scored))
+        });
+        let mut frames = frames?;
         if self.unsure_until.is_some_and(|until| turn.first <= until) {
             self.blank_written(&mut frames, turn).await?;
         }
         report.count(&frames);
-        if !self.pipeline.output.write_anomaly_score {
-            return Ok(());
-        }
-        if let Err(error) = self.write(&frames, report).await {
+        if self.pipeline.output.write_anomaly_score
+            && let Err(error) = self.write(&frames, report).await
+        {
             // Some of the turn may have been written.
             self.unsure_until = self.unsure_until.max(Some(turn.last));
             return Err(error.into());
         }
+        self.anomalous.extend(found);
         Ok(())
     }
 
@@ -333,7 +353,8 @@ impl Watch {
             return Ok(known.clone());
         }
         let (pipeline, history, model) = (self.pipeline.clone(), self.history.clone(), self.ports.model.clone());
-        let known = self.known(origin, report).await?;
+        let (known, warnings) = covariates::known(&self.pipeline, &*self.ports.source, origin).await?;
+        report.warnings.extend(warnings);
         let waits = model.waits();
         let series = history.series().len();
         let span = tracing::info_span!("forecast", model = pipeline.model.id, %origin, series);
@@ -345,41 +366,6 @@ impl Watch {
         self.outlooks.push_back(made.clone());
         self.forget_outlooks();
         Ok(made)
-    }
-
-    /// What is known of every covariate for a forecast made at `origin`.
-    async fn known(&self, origin: Timestamp, report: &mut Report) -> Result<Vec<Known>, ReadError> {
-        let mut known = vec![];
-        for covariate in &self.pipeline.covariates {
-            let found = self.known_of(covariate, origin, report).await?;
-            if found.past.iter().all(|value| value.is_nan()) {
-                report.warnings.push(format!("covariate `{}`: its query answers nothing", covariate.name));
-            }
-            known.push(found);
-        }
-        Ok(known)
-    }
-
-    async fn known_of(
-        &self,
-        covariate: &Covariate,
-        origin: Timestamp,
-        report: &mut Report,
-    ) -> Result<Known, ReadError> {
-        let (step, points, horizon) = (self.pipeline.step, self.pipeline.context_points, self.pipeline.horizon_points);
-        let ahead = if covariate.future { horizon } else { 0 };
-        let (first, last) = (context_start(&self.pipeline, origin), origin + step.times(ahead));
-        let mut past = vec![f64::NAN; points + ahead];
-        if let Some(query) = RangeQuery::new(&covariate.query, first, last, step) {
-            let answer = self.ports.source.read(&query, &Limits { series: 1, ..Limits::default() }).await?;
-            if let Some((_, values)) = answer.frame.rows().next() {
-                let count = values.len().min(past.len());
-                past[..count].copy_from_slice(&values[..count]);
-            }
-            report.warnings.extend(answer.warnings);
-        }
-        let future = past.split_off(points);
-        Ok(Known { past, future })
     }
 
     /// Which series of a forecast failed, in a sentence.
@@ -436,7 +422,7 @@ pub(crate) async fn leave_out_written(
 }
 
 /// Runs `work` on the threads for computing, or on one of its own where it only waits; `None` if it panicked.
-pub(crate) async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if waits {
         return tokio::task::spawn_blocking(work).await.ok();
     }
@@ -454,7 +440,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::pipeline::Mode;
+    use crate::outlook::Known;
+    use crate::pipeline::{Covariate, Mode};
     use tsdb::Labels;
 
     use crate::testing::{LastValue, Memory, pipeline, wave};

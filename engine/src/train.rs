@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use models::remote::{self, Training};
-use models::{BuildError, Built, Endpoint, ForecastError, ModelSpec, tuning};
+use models::{BuildError, Built, Endpoint, ForecastError, ModelSpec, Resources, tuning};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -152,14 +152,15 @@ pub fn train(
     pipeline: &Pipeline,
     frame: &Frame,
     current: Option<&ModelSpec>,
-    build: Build<'_>,
+    resources: &Resources,
     go_on: GoOn<'_>,
 ) -> Result<Trained, TrainError> {
+    let build: Build<'_> = &|spec| models::build(spec, resources);
     let exam = Exam::new(pipeline, frame)?;
     // The verdict costs about as much as two or three candidates.
     let (model, candidates) = match &pipeline.model.endpoint {
         None => exam.choose(build, &|part| go_on(0.8 * part))?,
-        Some(endpoint) => (exam.send(endpoint)?, vec![]),
+        Some(endpoint) => (exam.send(endpoint, resources)?, vec![]),
     };
     if !go_on(0.8) {
         return Err(TrainError::Stopped);
@@ -261,7 +262,7 @@ impl Exam {
     }
 
     /// Has a remote model trained by its trainer, on what came before the tail.
-    fn send(&self, endpoint: &Endpoint) -> Result<ModelSpec, TrainError> {
+    fn send(&self, endpoint: &Endpoint, resources: &Resources) -> Result<ModelSpec, TrainError> {
         let own = &self.pipeline.model;
         let told = self.pipeline.training.as_ref().and_then(|told| Some((told.endpoint.clone()?, &told.parameters)));
         let (url, parameters) = told.ok_or(TrainError::NoTrainer)?;
@@ -270,7 +271,7 @@ impl Exam {
         let series: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(rows).collect();
         let training = Training { series: &series, end_ms: end.millis(), step: self.pipeline.step.duration() };
         let spec = ModelSpec { parameters: parameters.clone(), ..own.clone() };
-        let trained = remote::train(&spec, &Endpoint { url, ..endpoint.clone() }, &training)?;
+        let trained = remote::train(&spec, &Endpoint { url, ..endpoint.clone() }, &training, resources)?;
         let mut model = own.clone();
         for (name, value) in [("model_id", trained.model_id), ("artifact_uri", trained.artifact_uri)] {
             if let Some(value) = value {
@@ -453,7 +454,6 @@ fn most_common(seasons: &[Vec<usize>]) -> Vec<Vec<usize>> {
 mod tests {
     use super::*;
     use crate::testing::pipeline;
-    use models::Resources;
     use serde_json::json;
     use tsdb::Step;
 

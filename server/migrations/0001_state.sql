@@ -4,9 +4,15 @@
 CREATE TABLE pipelines (
     name TEXT PRIMARY KEY,
     document TEXT NOT NULL,
-    version TEXT NOT NULL,
     changed_ms BIGINT NOT NULL
 );
+
+-- How often a table was changed, counted with each change, so that every process sees those of the others.
+CREATE TABLE revisions (
+    name TEXT PRIMARY KEY,
+    revision BIGINT NOT NULL
+);
+INSERT INTO revisions (name, revision) VALUES ('pipelines', 0);
 
 -- One row a pass.
 CREATE TABLE runs (
@@ -107,9 +113,13 @@ CREATE TABLE incidents (
     peak_lower DOUBLE PRECISION NOT NULL,
     peak_upper DOUBLE PRECISION NOT NULL,
     points BIGINT NOT NULL,
+    -- Until when another point may still belong to it.
+    open_until_ms BIGINT NOT NULL,
+    created_ms BIGINT NOT NULL,
     changed_ms BIGINT NOT NULL,
     UNIQUE (pipeline, series, start_ms)
 );
+CREATE INDEX incidents_by_start ON incidents (start_ms);
 CREATE INDEX incidents_by_end ON incidents (end_ms);
 CREATE INDEX incidents_by_change ON incidents (changed_ms);
 
@@ -159,7 +169,7 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_by_time ON audit_log (at_ms);
 
--- Who does what, among several processes on one database.
+-- Who does what, among several processes on one database: `pipeline/NAME` or `task/NAME`, by the database's own clock.
 CREATE TABLE leases (
     name TEXT PRIMARY KEY,
     owner TEXT NOT NULL,

@@ -10,6 +10,7 @@ use tsdb::Timestamp;
 use crate::assembly::Assembly;
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::daemon::journal::Journal;
 use crate::daemon::standings::Standings;
 use crate::daemon::status::Status;
 use crate::daemon::worker;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub auth: Auth,
     /// How each pipeline goes.
     pub status: Arc<Status>,
+    /// Where passes note what they did.
+    pub journal: Journal,
     /// The name of this process among those that share the database.
     pub instance: String,
     /// Cancelled when the service stops: no request comes in any more, and streams end.
@@ -82,8 +85,13 @@ impl App {
 
     /// A new id, which sorts by the time at which it was made.
     pub fn new_id(&self) -> String {
-        uuid::Uuid::now_v7().to_string()
+        new_id()
     }
+}
+
+/// A new id, which sorts by the time at which it was made.
+pub fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 impl std::ops::Deref for App {

@@ -1,5 +1,6 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
+pub mod access;
 pub mod backup;
 pub mod client;
 pub mod completions;
@@ -7,6 +8,7 @@ pub mod demo;
 pub mod detect;
 pub mod error;
 pub mod jobs;
+pub mod keys;
 pub mod log;
 pub mod model;
 pub mod models;
@@ -16,8 +18,10 @@ pub mod predict;
 pub mod routes;
 pub mod run;
 pub mod source;
+pub mod store;
 pub mod terminal;
 pub mod train;
+pub mod users;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -80,15 +84,18 @@ enum Command {
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
+    Keys(keys::KeysArgs),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
+    Users(users::UsersArgs),
     Validate(validate::ValidateArgs),
     Routes(routes::RoutesArgs),
     #[command(visible_alias = "serve")]
     Run(run::RunArgs),
+    Jobs(jobs::JobsArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
-    Jobs(jobs::JobsArgs),
+    Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -140,13 +147,16 @@ fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) 
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Keys(args) => keys::keys(&args, terminal)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
         Command::Routes(args) => routes::routes(&args, terminal).map(|()| ExitCode::SUCCESS)?,
-        Command::Backup(args) => backup::backup(&args, terminal)?,
-        Command::Restore(args) => backup::restore(&args, terminal)?,
+        Command::Users(args) => users::users(&args, terminal)?,
         Command::Run(args) => run::run(&args, greeting, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Jobs(args) => jobs::jobs(&args, terminal)?,
+        Command::Backup(args) => backup::backup(&args, terminal)?,
+        Command::Restore(args) => backup::restore(&args, terminal)?,
+        Command::Store(args) => store::store(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

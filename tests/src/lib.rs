@@ -2,6 +2,7 @@
 
 mod collector;
 mod fickle;
+mod mongodb;
 mod postgres;
 mod prometheus;
 mod scene;
@@ -10,12 +11,13 @@ mod service;
 mod victoria_metrics;
 
 pub use collector::{Collector, attributes};
+pub use self::mongodb::{MongoDb, Topology};
 pub use fickle::{Fickle, Mood};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};
 pub use scene::Scene;
 pub use server::free_address;
-pub use service::{Service, openanomaly};
+pub use service::{Service, binary, openanomaly};
 pub use victoria_metrics::VictoriaMetrics;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -100,6 +100,19 @@ impl Service {
         self.child = spawn(&self.folder, &self.environment);
     }
 
+    /// Whether the process has ended by itself, and well.
+    ///
+    /// # Panics
+    /// Where the process can't be asked.
+    pub fn ended(&mut self) -> Option<bool> {
+        self.child.try_wait().expect("the process is ours").map(|status| status.success())
+    }
+
+    /// The folder of the configuration, in which the service keeps its database.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Asks the process to stop, as `kill` does, and waits; says whether it ended well.
     ///
     /// # Panics
@@ -190,7 +203,10 @@ pub fn openanomaly() -> Command {
 }
 
 /// The program that was built with this test: it stands beside the folder of the test's own binary.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// Where it was not built.
+pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a process knows its binary");
     let folder = test.ancestors().nth(2).expect("a test's binary stands in target/<profile>/deps");
     let binary = folder.join("openanomaly");

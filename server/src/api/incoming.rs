@@ -10,7 +10,8 @@ use engine::store::Document;
 use super::body::unread;
 use super::layers::is_kind;
 use super::problem::{Fault, Problem};
-use crate::app::App;
+use crate::app::{App, Current};
+use crate::assembly::{AssemblyError, Trust};
 
 /// What messages call a body.
 pub(super) const ORIGIN: &str = "the body";
@@ -98,7 +99,12 @@ pub(super) fn invalid(path: &str, message: impl Into<String>) -> Problem {
 
 /// Whether a pipeline that comes in by the API finds what it needs here, and may ask what it wants to ask.
 pub(super) fn admit(app: &App, pipeline: &Pipeline) -> Result<(), Problem> {
-    app.current().config.check(pipeline).map_err(|reason| invalid("datasource", reason))
+    let Current { config, assembly } = app.current();
+    config.check(pipeline).map_err(|reason| invalid("datasource", reason))?;
+    assembly.check(pipeline, Trust::Api).map_err(|error| match error {
+        AssemblyError::Egress { field, source, .. } => invalid(field, source.to_string()),
+        other => invalid("", other.to_string()),
+    })
 }
 
 /// What is wrong with a document, one fault a mistake.

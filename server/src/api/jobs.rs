@@ -22,6 +22,7 @@ use utoipa_axum::routes;
 
 use super::Routes;
 use super::body::Body;
+use super::incoming::admit;
 use super::page::{Cursor, Limit, Page};
 use super::params::{Params, optional_time};
 use super::problem::{Fault, Problem};
@@ -271,7 +272,7 @@ async fn find(app: &App, named: Named) -> Result<(String, Option<Document>), Pro
     match named {
         Named::Inline(document) => {
             let pipeline = Pipeline::from_document(&document, "pipeline").map_err(|errors| Problem::from(&errors))?;
-            app.current().config.check(&pipeline).map_err(|why| wrong("pipeline.datasource", why))?;
+            admit(app, &pipeline)?;
             Ok((pipeline.name, Some(document)))
         }
         Named::Name(name) => {

@@ -66,10 +66,8 @@ pub fn train(args: &TrainArgs, terminal: &mut Terminal) -> Result<(), CliError> 
     models::build(&spec, &Resources::default())?;
     let frame = on_grid(args.frame()?);
     let pipeline = args.pipeline(spec, &frame);
-    let resources = Resources::default();
-    let build = |spec: &ModelSpec| models::build(spec, &resources);
-    let trained =
-        training::train(&pipeline, &frame, None, &build, &|_| true).map_err(|error| args.nothing(error.to_string()))?;
+    let trained = training::train(&pipeline, &frame, None, &Resources::default(), &|_| true)
+        .map_err(|error| args.nothing(error.to_string()))?;
     show(&trained, terminal)?;
     let block = block(&trained.model)?;
     match &args.output {

@@ -39,15 +39,15 @@ pub struct Mongodb {
     pub url: Option<String>,
     /// A file that holds the address.
     pub url_file: Option<PathBuf>,
-    /// The database.
-    pub database: String,
+    /// The database; that of the address where none is given, or else `openanomaly`.
+    pub database: Option<String>,
     /// The collection.
     pub collection: String,
 }
 
 impl Default for Mongodb {
     fn default() -> Self {
-        Self { url: None, url_file: None, database: "openanomaly".into(), collection: "pipelines".into() }
+        Self { url: None, url_file: None, database: None, collection: "pipelines".into() }
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Status(Mutex<State>);
 struct State {
     pipelines: BTreeMap<String, PipelineStatus>,
     config_errors: Vec<String>,
+    /// By name, why a datasource was last not to be reached.
+    datasources: BTreeMap<String, String>,
+    database: Option<String>,
 }
 
 /// How one pipeline goes.
@@ -32,7 +35,10 @@ pub struct Health {
     pub status: &'static str,
     /// What is wrong with the configuration.
     pub config_errors: Vec<String>,
-    /// How each pipeline goes.
+    /// Why the database does not answer; absent where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// How each pipeline that this process runs goes.
     pub pipelines: BTreeMap<String, PipelineStatus>,
 }
 
@@ -72,17 +78,42 @@ impl Status {
             state.pipelines =
                 pipelines.map(|name| (name.to_string(), known.remove(name).unwrap_or_default())).collect();
             state.config_errors = errors;
+            state.datasources.clear();
         });
+    }
+
+    /// The datasource `name` was not to be reached.
+    pub fn unreachable(&self, name: &str, error: String) {
+        self.change(|state| drop(state.datasources.insert(name.into(), error)));
+    }
+
+    /// The datasource `name` was reached.
+    pub fn reached(&self, name: &str) {
+        self.change(|state| drop(state.datasources.remove(name)));
+    }
+
+    /// Why datasources are not to be reached, by name; none where all are.
+    pub fn datasources(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        self.change(|state| found = state.datasources.clone());
+        found
+    }
+
+    /// The database answers, or does not and why.
+    pub fn database(&self, error: Option<String>) {
+        self.change(|state| state.database = error);
     }
 
     /// How it goes now.
     pub fn health(&self) -> Health {
         let mut state = State::default();
         self.change(|current| state = current.clone());
-        let is_well = state.config_errors.is_empty() && state.pipelines.values().all(|one| one.errors.is_empty());
+        let is_well = state.config_errors.is_empty() && state.database.is_none();
+        let is_well = is_well && state.pipelines.values().all(|one| one.errors.is_empty());
         Health {
             status: if is_well { "ok" } else { "degraded" },
             config_errors: state.config_errors,
+            database: state.database,
             pipelines: state.pipelines,
         }
     }

@@ -202,7 +202,8 @@ pub async fn queued(database: &Database) -> Result<i64, DatabaseError> {
 }
 
 /// Takes the job whose turn it is at `now_ms` for `owner`, until `until_ms`: the one with the highest priority, and
-/// of those the oldest. A job whose holder has let its lease run out is taken over.
+/// of those the oldest. A job whose holder has let its lease run out is taken over. What writes scores of a pipeline is
+/// left to the process that is at the pipeline, so that the two can be kept from writing the same point.
 ///
 /// # Errors
 /// The database's.
@@ -212,8 +213,13 @@ pub async fn claim(
     now_ms: i64,
     until_ms: i64,
 ) -> Result<Option<Work>, DatabaseError> {
-    const DUE: &str = "((state = 'queued' AND run_after_ms <= $1) OR (state = 'running' AND lease_until_ms < $1)) \
-                       AND attempts < most_attempts AND cancel_requested = 0";
+    let due = format!(
+        "((state = 'queued' AND run_after_ms <= $1) OR (state = 'running' AND lease_until_ms < $1)) \
+         AND attempts < most_attempts AND cancel_requested = 0 \
+         AND (kind NOT IN ('detect', 'inference', 'backfill') OR NOT EXISTS (SELECT 1 FROM leases \
+         WHERE leases.name = 'pipeline/' || jobs.pipeline AND leases.until_ms > {} AND leases.owner <> $2))",
+        database.clock()
+    );
     // Looking costs nothing, while every attempt to write has to wait for others who write.
     let look = format!("SELECT 1 FROM jobs WHERE {DUE} LIMIT 1");
     let due: Option<(i64,)> = sqlx::query_as(AssertSqlSafe(look)).bind(now_ms).fetch_optional(&database.pool).await?;
@@ -224,7 +230,7 @@ pub async fn claim(
     let claim = format!(
         "UPDATE jobs SET state = 'running', owner = $2, lease_until_ms = $3, attempts = attempts + 1, \
          started_ms = COALESCE(started_ms, $1) \
-         WHERE id = (SELECT id FROM jobs WHERE {DUE} ORDER BY priority DESC, created_ms, id LIMIT 1 {locked}) \
+         WHERE id = (SELECT id FROM jobs WHERE {due} ORDER BY priority DESC, created_ms, id LIMIT 1 {locked}) \
          RETURNING id, kind, pipeline, body, attempts, most_attempts, timeout_ms, created_by, checkpoint"
     );
     let claim = sqlx::query_as(AssertSqlSafe(claim)).bind(now_ms).bind(owner).bind(until_ms);
@@ -252,6 +258,16 @@ pub async fn sweep(database: &Database, now_ms: i64) -> Result<(), DatabaseError
 pub async fn renew(database: &Database, owner: &str, until_ms: i64) -> Result<(), DatabaseError> {
     let renew = "UPDATE jobs SET lease_until_ms = $2 WHERE state = 'running' AND owner = $1";
     sqlx::query(renew).bind(owner).bind(until_ms).execute(&database.pool).await?;
+    Ok(())
+}
+
+/// Lets the leases of all run out, where it is known that nobody is at any job.
+///
+/// # Errors
+/// The database's.
+pub async fn lapse_all(database: &Database) -> Result<(), DatabaseError> {
+    let lapse = "UPDATE jobs SET lease_until_ms = 0 WHERE state = 'running'";
+    sqlx::query(lapse).execute(&database.pool).await?;
     Ok(())
 }
 
@@ -383,4 +399,199 @@ pub async fn list(database: &Database, filter: &Filter, rows: i64) -> Result<Vec
     let select = sqlx::query_as(AssertSqlSafe(select)).bind(after_ms).bind(after_id).bind(&filter.kind);
     let select = select.bind(&filter.state).bind(&filter.pipeline).bind(rows);
     Ok(select.fetch_all(&database.pool).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::database::file_url;
+
+    async fn database() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&file_url(&folder.path().join("state.db"))).await.unwrap();
+        (folder, database)
+    }
+
+    fn new(id: &str, priority: i64, created_ms: i64) -> New {
+        New {
+            id: id.into(),
+            kind: "predict",
+            pipeline: "p".into(),
+            body: "{}".into(),
+            priority,
+            most_attempts: 2,
+            timeout_ms: 1000,
+            created_ms,
+            created_by: "me".into(),
+            idempotency_key: None,
+        }
+    }
+
+    fn hold(work: &Work, owner: &str) -> Hold {
+        Hold { id: work.id.clone(), owner: owner.into(), attempt: work.attempts }
+    }
+
+    async fn take(database: &Database, owner: &str, now_ms: i64) -> Option<Work> {
+        claim(database, owner, now_ms, now_ms + 30).await.unwrap()
+    }
+
+    async fn state(database: &Database, id: &str) -> String {
+        get(database, id).await.unwrap().unwrap().state
+    }
+
+    #[tokio::test]
+    async fn the_most_urgent_job_comes_first_and_of_those_the_oldest() {
+        let (_folder, database) = database().await;
+        for (id, priority, created) in [("a", 0, 1), ("b", 5, 3), ("c", 5, 2), ("d", -1, 0), ("later", 9, 100)] {
+            insert(&database, &new(id, priority, created)).await.unwrap();
+        }
+        let mut order = vec![];
+        while let Some(work) = take(&database, "me", 10).await {
+            order.push(work.id);
+        }
+        assert_eq!(order, ["c", "b", "a", "d"]);
+        assert_eq!(queued(&database).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn two_jobs_of_one_key_are_one() {
+        let (_folder, database) = database().await;
+        let keyed = |id: &str, key: &str| New { idempotency_key: Some(key.into()), ..new(id, 0, 0) };
+        for (id, key, expected) in [("a", "k", "a"), ("b", "k", "a"), ("c", "other", "c")] {
+            assert_eq!(insert(&database, &keyed(id, key)).await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn many_who_take_at_the_same_time_get_every_job_once() {
+        let (_folder, database) = database().await;
+        for id in 0..40 {
+            insert(&database, &new(&id.to_string(), 0, id)).await.unwrap();
+        }
+        let taker = |owner: usize| {
+            let database = database.clone();
+            tokio::spawn(async move {
+                let mut taken = vec![];
+                while let Some(work) = take(&database, &owner.to_string(), 100).await {
+                    taken.push(work.id);
+                }
+                taken
+            })
+        };
+        let takers: Vec<_> = (0..8).map(taker).collect();
+        let mut all = vec![];
+        for taker in takers {
+            all.extend(taker.await.unwrap());
+        }
+        assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (40, 40));
+    }
+
+    #[tokio::test]
+    async fn a_job_is_taken_over_once_its_lease_has_run_out_and_the_old_holder_has_no_say() {
+        let (_folder, database) = database().await;
+        insert(&database, &new("a", 0, 0)).await.unwrap();
+        let first = take(&database, "one", 10).await.unwrap();
+        assert!(take(&database, "two", 40).await.is_none());
+        renew(&database, "one", 50).await.unwrap();
+        assert!(take(&database, "two", 45).await.is_none());
+        assert!(progress(&database, &hold(&first, "one"), 0.5, "half", Some("7")).await.unwrap());
+
+        let second = take(&database, "two", 60).await.unwrap();
+        assert_eq!((second.attempts, second.checkpoint.as_deref()), (2, Some("7")));
+        let old = hold(&first, "one");
+        assert!(!progress(&database, &old, 0.9, "", None).await.unwrap());
+        assert!(!put_back(&database, &old, 0, None).await.unwrap());
+        assert!(!end(&database, &old, &End::Succeeded("1".into()), 61).await.unwrap());
+        assert!(held(&database, "one").await.unwrap().is_empty());
+        assert!(end(&database, &hold(&second, "two"), &End::Succeeded("2".into()), 62).await.unwrap());
+        assert_eq!(result(&database, "a").await.unwrap().as_deref(), Some("2"));
+        assert!((get(&database, "a").await.unwrap().unwrap().progress - 1.0).abs() < 1e-9);
+    }
+
+    #[tokio::test]
+    async fn what_writes_scores_is_left_to_the_process_that_is_at_the_pipeline() {
+        let (_folder, database) = database().await;
+        let lease = "INSERT INTO leases (name, owner, until_ms) VALUES ('pipeline/p', 'one', 9999999999999)";
+        sqlx::query(lease).execute(&database.pool).await.unwrap();
+        for kind in ["detect", "inference", "backfill"] {
+            insert(&database, &New { kind, ..new(kind, 0, 0) }).await.unwrap();
+        }
+        insert(&database, &New { kind: "backfill", pipeline: "q".into(), ..new("other", -1, 0) }).await.unwrap();
+        assert_eq!(take(&database, "two", 10).await.unwrap().id, "other");
+        assert!(take(&database, "two", 10).await.is_none());
+        assert_eq!(take(&database, "one", 10).await.unwrap().id, "backfill");
+        lapse_all(&database).await.unwrap();
+        assert_eq!(take(&database, "one", 10).await.unwrap().attempts, 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_too_often_fails_and_what_was_given_back_does_not_count() {
+        let (_folder, database) = database().await;
+        insert(&database, &new("a", 0, 0)).await.unwrap();
+        for _ in 0..5 {
+            let work = take(&database, "me", 10).await.unwrap();
+            assert!(put_back(&database, &hold(&work, "me"), 10, None).await.unwrap());
+        }
+        let work = take(&database, "me", 10).await.unwrap();
+        assert!(put_back(&database, &hold(&work, "me"), 20, Some("no answer")).await.unwrap());
+        assert!(take(&database, "me", 19).await.is_none(), "it is not due yet");
+        assert_eq!(take(&database, "me", 20).await.unwrap().attempts, 2);
+        // Its process dies.
+        assert!(take(&database, "me", 100).await.is_none());
+        sweep(&database, 100).await.unwrap();
+        let row = get(&database, "a").await.unwrap().unwrap();
+        assert_eq!((row.state.as_str(), row.ended_ms), ("failed", Some(100)));
+        assert!(row.error.unwrap().contains("as often as it may be"));
+    }
+
+    #[tokio::test]
+    async fn jobs_are_cancelled_wherever_they_are() {
+        let (_folder, database) = database().await;
+        for id in ["waits", "runs", "dead", "back", "done"] {
+            insert(&database, &new(id, 0, 0)).await.unwrap();
+        }
+        let mut works = vec![];
+        for _ in 0..5 {
+            works.push(take(&database, "me", 10).await.unwrap());
+        }
+        let find = |id: &str| hold(works.iter().find(|work| work.id == id).unwrap(), "me");
+        put_back(&database, &find("waits"), 10, None).await.unwrap();
+        end(&database, &find("done"), &End::Failed("x".into()), 11).await.unwrap();
+        for id in ["waits", "runs", "dead", "back", "done"] {
+            cancel(&database, id, 20).await.unwrap().unwrap();
+        }
+        assert!(cancel(&database, "nothing", 20).await.unwrap().is_none());
+        put_back(&database, &find("back"), 21, Some("no answer")).await.unwrap();
+        assert_eq!([state(&database, "waits").await, state(&database, "back").await], ["cancelled", "cancelled"]);
+        assert_eq!([state(&database, "runs").await, state(&database, "done").await], ["running", "failed"]);
+        let mut held = held(&database, "me").await.unwrap();
+        held.sort();
+        assert_eq!(held, [("dead".into(), 1, true), ("runs".into(), 1, true)]);
+        end(&database, &find("runs"), &End::Cancelled, 22).await.unwrap();
+        assert!(take(&database, "other", 1000).await.is_none(), "what is to be cancelled is not begun again");
+        sweep(&database, 1000).await.unwrap();
+        assert_eq!([state(&database, "runs").await, state(&database, "dead").await], ["cancelled", "cancelled"]);
+    }
+
+    #[tokio::test]
+    async fn lists_have_filters_and_go_on() {
+        let (_folder, database) = database().await;
+        for (id, created) in [("a", 1), ("b", 2), ("c", 2)] {
+            insert(&database, &new(id, 0, created)).await.unwrap();
+        }
+        insert(&database, &New { kind: "train", pipeline: "q".into(), ..new("d", 0, 3) }).await.unwrap();
+        let check = async |filter: Filter, expected: &[&str]| {
+            let found = list(&database, &filter, 10).await.unwrap();
+            let found: Vec<&str> = found.iter().map(|row| row.id.as_str()).collect();
+            assert_eq!(found, expected, "{filter:?}");
+        };
+        let text = |text: &str| Some(text.to_owned());
+        check(Filter::default(), &["d", "c", "b", "a"]).await;
+        check(Filter { kind: text("train"), ..Filter::default() }, &["d"]).await;
+        check(Filter { pipeline: text("p"), ..Filter::default() }, &["c", "b", "a"]).await;
+        check(Filter { state: text("failed"), ..Filter::default() }, &[]).await;
+        check(Filter { after: Some((2, "c".into())), ..Filter::default() }, &["b", "a"]).await;
+    }
 }

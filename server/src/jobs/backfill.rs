@@ -1,6 +1,7 @@
 //! History scored once, in order; what is there already stays as it is.
 
 use engine::backfill::{Backfill, Piece};
+use engine::incident::anomalous;
 use engine::{Pipeline, Ports, Report};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,8 +9,10 @@ use tsdb::Timestamp;
 
 use super::orders::{self, Orders};
 use super::task::{JobError, Task};
+use crate::daemon::journal::Entry;
 use crate::daemon::standings::AtWork;
 use crate::daemon::worker::settling;
+use crate::database::incidents::Scene;
 
 /// How many warnings are told.
 const MOST_WARNINGS: usize = 20;
@@ -36,7 +39,7 @@ impl Place {
         self.anomalous += report.anomalous;
         self.inside += report.inside;
         self.written += report.written;
-        self.rejected += report.rejected.iter().map(|rejected| rejected.samples as u64).sum::<u64>();
+        self.rejected += report.rejected.iter().map(|rejected| rejected.samples).sum::<u64>();
         self.warnings.extend(warnings.into_iter().chain(report.rejected.into_iter().map(|one| one.message)));
         self.warnings.dedup();
         self.warnings.truncate(MOST_WARNINGS);
@@ -97,8 +100,12 @@ async fn fill(
         if last > bound(&seat, &backfill, task, until) {
             continue;
         }
+        let found = anomalous(&scored);
         let report = backfill.write(scored).await?;
         drop(seat);
+        if !found.is_empty() {
+            task.app.journal.note(Entry::Anomalous(Scene::of(backfill.pipeline()), found));
+        }
         place.count(last, report, warnings);
         let (done, all) = ((last.millis() - start.millis()) as f64, (end.millis() - start.millis()) as f64);
         task.save((done / all.max(1.0)).min(1.0), &format!("scored until {last}"), &place).await?;

@@ -7,6 +7,7 @@ use tsdb::Timestamp;
 
 use super::task::{JobError, Task};
 use crate::app::{App, Current};
+use crate::assembly::Trust;
 use crate::registry;
 
 /// What a job is told beside its pipeline. Times are in milliseconds since the Unix epoch.
@@ -45,19 +46,21 @@ impl Orders {
     }
 }
 
-/// The pipeline of a job as its document says.
+/// The pipeline of a job as its document says, and who has written it.
 ///
 /// # Errors
 /// There is none, or it is wrong.
-pub async fn pipeline(task: &Task, orders: &Orders) -> Result<Pipeline, JobError> {
+pub async fn pipeline(task: &Task, orders: &Orders) -> Result<(Pipeline, Trust), JobError> {
     let wrong = |errors: engine::pipeline::PipelineErrors| JobError::Failed(errors.to_string());
     if let Some(document) = &orders.document {
-        return Pipeline::from_document(document, "the job's pipeline").map_err(wrong);
+        let pipeline = Pipeline::from_document(document, "the job's pipeline").map_err(wrong)?;
+        return Ok((pipeline, Trust::Api));
     }
     let name = task.work.pipeline.as_deref().unwrap_or_default();
     let stored = task.app.store.get(name).await?;
     let stored = stored.ok_or_else(|| JobError::Failed(format!("there is no pipeline `{name}`")))?;
-    stored.checked.map_err(wrong)
+    let trust = Trust::of(&stored);
+    Ok((stored.checked.map_err(wrong)?, trust))
 }
 
 /// The pipeline of a job with what it has learned, and its ports.
@@ -65,8 +68,9 @@ pub async fn pipeline(task: &Task, orders: &Orders) -> Result<Pipeline, JobError
 /// # Errors
 /// There is no such pipeline, or it is wrong, or its parts are not there.
 pub async fn ready(task: &Task, orders: &Orders) -> Result<(Pipeline, Ports), JobError> {
-    let pipeline = registry::applied(&task.app.database, pipeline(task, orders).await?).await?;
-    let ports = ports(&task.app, &pipeline)?;
+    let (pipeline, trust) = pipeline(task, orders).await?;
+    let pipeline = registry::applied(&task.app.database, pipeline).await?;
+    let ports = ports(&task.app, &pipeline, trust)?;
     let model = ports.model.clone();
     let prepared = tokio::task::spawn_blocking(move || model.prepare());
     let panicked = |_| JobError::Failed("the model panicked while it was made ready".into());
@@ -74,12 +78,12 @@ pub async fn ready(task: &Task, orders: &Orders) -> Result<(Pipeline, Ports), Jo
     Ok((pipeline, ports))
 }
 
-/// Where `pipeline` reads and writes.
+/// Where `pipeline`, which `trust` has written, reads and writes.
 ///
 /// # Errors
-/// A part is not there.
-pub fn ports(app: &App, pipeline: &Pipeline) -> Result<Ports, JobError> {
+/// A part is not there, or may not be asked.
+pub fn ports(app: &App, pipeline: &Pipeline, trust: Trust) -> Result<Ports, JobError> {
     let Current { config, assembly } = app.current();
     config.check(pipeline).map_err(JobError::Failed)?;
-    Ok(assembly.ports(pipeline, &app.metrics)?)
+    Ok(assembly.ports(pipeline, trust, &app.metrics)?)
 }

@@ -1,13 +1,16 @@
 //! A pass now: forecasts, scores what has come, or both.
 
-use engine::{Report, Watch};
+use engine::{PassError, Report, Watch};
 use serde_json::{Map, Value, json};
+use tsdb::Timestamp;
 
 use super::Kind;
 use super::orders::{self, Orders};
 use super::task::{JobError, Task};
+use crate::daemon::journal::Entry;
 use crate::daemon::standings::AtWork;
-use crate::daemon::worker::settling;
+use crate::daemon::worker::{record_of_job, settling};
+use crate::database::incidents::Scene;
 
 /// Does the job, and answers what was done.
 ///
@@ -31,7 +34,10 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
     }
     if task.kind != Kind::Detect {
         task.progress(0.5, "forecasting").await?;
-        done.insert("predict".into(), shown(&watch.forecast(task.app.now()).await?));
+        let started = task.app.now();
+        let outcome = watch.forecast(started).await;
+        note(task, &mut watch, false, started, &outcome);
+        done.insert("predict".into(), shown(&outcome?));
     }
     Ok(Value::Object(done))
 }
@@ -54,17 +60,30 @@ async fn judge(task: &Task, watch: &mut Watch, written_settles: std::time::Durat
             watch.resume(app.now() - app.current().config.catch_up, app.now()).await?;
         }
     }
-    let outcome = watch.judge(app.now()).await;
+    let started = app.now();
+    let outcome = watch.judge(started).await;
+    note(task, watch, true, started, &outcome);
     if let Some(AtWork { standing, .. }) = &mut *seat {
         *standing = watch.standing();
     }
     Ok(outcome?)
 }
 
+/// Has the pass remembered, and what it found.
+fn note(task: &Task, watch: &mut Watch, scores: bool, started: Timestamp, outcome: &Result<Report, PassError>) {
+    let (app, name) = (&task.app, watch.pipeline().name.clone());
+    let run = record_of_job(app, &name, &task.hold.id, scores, started, outcome);
+    app.journal.note(Entry::Run(run, None));
+    let found = watch.take_anomalous();
+    if !found.is_empty() {
+        app.journal.note(Entry::Anomalous(Scene::of(watch.pipeline()), found));
+    }
+}
+
 /// What a pass did, for people.
 fn shown(report: &Report) -> Value {
     let Report { series, scored, anomalous, written, .. } = report;
-    let rejected: u64 = report.rejected.iter().map(|rejected| rejected.samples as u64).sum();
+    let rejected: u64 = report.rejected.iter().map(|rejected| rejected.samples).sum();
     json!({
         "series": series, "scored": scored, "anomalous": anomalous, "written": written, "rejected": rejected,
         "warnings": report.warnings,

@@ -28,13 +28,14 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Why it came to no end.
 pub async fn run(task: &Task) -> Result<Value, JobError> {
     let orders = Orders::read(&task.work.body)?;
-    let pipeline = orders::pipeline(task, &orders).await?;
+    let (pipeline, trust) = orders::pipeline(task, &orders).await?;
     task.progress(0.0, "reading history").await?;
-    let ports = orders::ports(&task.app, &pipeline)?;
+    let ports = orders::ports(&task.app, &pipeline, trust)?;
     let frame = task.unless_stopped(history(&task.app, &pipeline, &*ports.source)).await??;
     let current = table::current(&task.app.database, &pipeline.name).await?;
     let current = current.and_then(|version| registry::learned(&pipeline, &version));
-    let training = Training::start(&task.app, pipeline.clone(), frame, current);
+    let resources = task.app.current().assembly.resources_for(trust);
+    let training = Training::start(resources, pipeline.clone(), frame, current);
     let trained = watched(task, training).await?;
     let wish = Wish { id: task.hold.id.clone(), by: task.work.created_by.clone(), promote: true };
     let version = registry::keep(&task.app, &pipeline, &trained, &wish).await?;
@@ -73,21 +74,15 @@ struct State {
 
 impl Training {
     /// Begins to train the model of `pipeline` on `frame`; `current` is the version in use.
-    pub fn start(app: &App, pipeline: Pipeline, frame: Frame, current: Option<ModelSpec>) -> Self {
-        let resources = app.current().assembly.resources().clone();
-        Self::with(resources, pipeline, frame, current)
-    }
-
-    fn with(resources: Resources, pipeline: Pipeline, frame: Frame, current: Option<ModelSpec>) -> Self {
+    pub fn start(resources: Resources, pipeline: Pipeline, frame: Frame, current: Option<ModelSpec>) -> Self {
         let state = Arc::new(State::default());
         let shared = state.clone();
         let ended = tokio::task::spawn_blocking(move || {
-            let build = |spec: &ModelSpec| models::build(spec, &resources);
             let go_on = |part: f64| {
                 shared.millionths.store((part * 1e6) as u64, Ordering::Relaxed);
                 !shared.stopped.load(Ordering::Relaxed)
             };
-            train::train(&pipeline, &frame, current.as_ref(), &build, &go_on)
+            train::train(&pipeline, &frame, current.as_ref(), &resources, &go_on)
         });
         Self { ended, state }
     }
