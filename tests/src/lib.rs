@@ -10,8 +10,8 @@ mod server;
 mod service;
 mod victoria_metrics;
 
-pub use collector::{Collector, attributes};
 pub use self::mongodb::{MongoDb, Topology};
+pub use collector::{Collector, attributes};
 pub use fickle::{Fickle, Mood};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};
