@@ -373,21 +373,6 @@ pub fn load_documents(
     written.zip(load_pipelines(file, environment)).collect()
 }
 
-/// The documents of a text with `${NAME}` replaced by the environment, each by its name, where it is right.
-///
-/// # Errors
-/// An environment variable that is not there.
-pub fn resolve(
-    text: &str,
-    origin: &str,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<Result<(String, Document), ConfigError>>, ConfigError> {
-    let text = substitute(text, origin, environment)?;
-    let pipelines = Pipeline::parse_all(&text, origin).into_iter();
-    let documents = Pipeline::documents(&text).into_iter().chain(std::iter::repeat_with(Document::new));
-    Ok(pipelines.zip(documents).map(|(pipeline, document)| Ok((pipeline?.name, document))).collect())
-}
-
 /// The documents of a file with `${NAME}` replaced by the environment, each with the pipeline that it is.
 ///
 /// # Errors
@@ -396,11 +381,22 @@ pub fn resolved_documents(
     file: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<(Document, Result<Pipeline, PipelineErrors>)>, ConfigError> {
-    let origin = file.display().to_string();
-    let text = substitute(&read(file)?, &origin, environment)?;
-    // A file that is no YAML has no documents, but one error.
+    resolved(&read(file)?, &file.display().to_string(), environment)
+}
+
+/// The same for a text, which `origin` names in messages.
+///
+/// # Errors
+/// A text that asks for what the environment doesn't have.
+pub fn resolved(
+    text: &str,
+    origin: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<(Document, Result<Pipeline, PipelineErrors>)>, ConfigError> {
+    let text = substitute(text, origin, environment)?;
+    // A text that is no YAML has no documents, but one error.
     let documents = Pipeline::documents(&text).into_iter().chain(std::iter::repeat_with(Document::new));
-    Ok(documents.zip(Pipeline::parse_all(&text, &origin)).collect())
+    Ok(documents.zip(Pipeline::parse_all(&text, origin)).collect())
 }
 
 /// A document as the text of a file which, once the environment is put in, is that document again; and how the file's

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::super::client::ask;
 use super::super::{CliError, Terminal};
 use super::{Found, ServiceArgs, fetch, files, path_of};
-use crate::config::{self, ConfigError};
+use crate::config::{self};
 use crate::daemon::environment;
 use crate::render::format::Ink;
 
@@ -76,17 +76,20 @@ fn documents(paths: &[PathBuf]) -> Result<Vec<(String, Document)>, CliError> {
     let mut faults = vec![];
     for path in paths {
         for (origin, text) in texts(path)? {
-            let read = config::resolve(&text, &origin, &environment).unwrap_or_else(|error| vec![Err(error)]);
-            for outcome in read {
-                match outcome {
-                    Ok((name, _)) if documents.iter().any(|(other, _)| *other == name) => {
+            let read = match config::resolved(&text, &origin, &environment) {
+                Ok(read) => read,
+                Err(error) => {
+                    faults.push(error.to_string());
+                    continue;
+                }
+            };
+            for (document, checked) in read {
+                match checked.map(|pipeline| pipeline.name) {
+                    Ok(name) if documents.iter().any(|(other, _)| *other == name) => {
                         faults.push(format!("{origin}: pipeline `{name}` is there twice"));
                     }
-                    Ok(named) => documents.push(named),
-                    Err(ConfigError::Pipeline(errors)) => {
-                        faults.extend(errors.errors().iter().map(ToString::to_string));
-                    }
-                    Err(error) => faults.push(error.to_string()),
+                    Ok(name) => documents.push((name, document)),
+                    Err(errors) => faults.extend(errors.errors().iter().map(ToString::to_string)),
                 }
             }
         }
