@@ -238,6 +238,77 @@ async fn what_is_wrong_is_refused_at_once_and_what_runs_can_be_cancelled() {
     assert_eq!(ended(&service, &urgent).await["attempts"], 1, "a stop is no failed attempt");
 }
 
+/// Two metrics with a season of a day, of which one ends when the last fifth begins.
+fn days() -> Frame {
+    const POINTS: usize = 10 * 144;
+    let step = Step::from_millis(600_000).unwrap();
+    let start = (now() - Duration::from_secs(15 * 60)).floor(step) - step.times(POINTS - 1);
+    let value = |row: usize, point: usize| {
+        let season = ((point % 144) as f64 / 144.0 * std::f64::consts::TAU).sin() * 30.0;
+        let is_over = row == 1 && point >= POINTS * 4 / 5;
+        100.0 + value(0, point) / 100.0 + if is_over { 60.0 } else { season }
+    };
+    let values = (0..2).flat_map(|row| (0..POINTS).map(move |point| value(row, point))).collect();
+    let labels = ["steady", "broken"].map(|name| Labels::metric(name).with("instance", "a"));
+    Frame::new(labels.to_vec(), start, step, POINTS, values).unwrap()
+}
+
+fn trained(name: &str, more: &str) -> String {
+    format!(
+        "name: {name}\nquery: {name}\nstep: 10m\ncontext_window: 3d\nprediction_horizon: 2h\n\
+         forecast_schedule: 1h\nmodel: {{id: seasonal_naive, parameters: {{season: none}}}}\n{more}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_trained_is_used_where_it_is_no_worse_and_can_be_taken_back() {
+    let server = VictoriaMetrics::start().await;
+    server.import(&days()).await;
+    server.flush().await;
+    let steady = trained("steady", "training: {schedule: 15s, window: 10d}");
+    let broken = trained("broken", "enabled: false\ntraining: {window: 10d}");
+    let service = Service::start(server.url(), &[("steady.yaml", &steady), ("broken.yaml", &broken)]);
+
+    // The schedule has it trained.
+    let scheduled = eventually("a scheduled training", async || {
+        let (_, page) = ask(&service, "GET", "/api/v1/jobs?kind=train&pipeline=steady&state=succeeded", None).await?;
+        page["items"].as_array()?.first().cloned()
+    })
+    .await;
+    assert_eq!(scheduled["created_by"], "schedule", "{scheduled}");
+    let version = result(&service, scheduled["id"].as_str().unwrap()).await;
+    let loss = |version: &Value, whose: &str| version["evaluation"][whose]["pinball"].as_f64().unwrap();
+    assert!(loss(&version, "trained") < 0.5 * loss(&version, "untrained"), "{version}");
+    assert_eq!(version["parameters"]["season"], json!(["1d"]), "{version}");
+
+    let (_, page) = ask(&service, "GET", "/api/v1/models/current?pipeline=steady", None).await.unwrap();
+    let current = page["items"][0].clone();
+    assert_eq!((current["state"].as_str(), current["model"].as_str()), (Some("current"), Some("seasonal_naive")));
+    // Its worker runs with it, and says so.
+    let log = "the trained version";
+    eventually("the worker to take it over", async || service.log().contains(log).then_some(())).await;
+
+    // Worse on the tail: kept, with the reason, and not used.
+    let worse = submit(&service, "train", json!({"pipeline": "broken"})).await;
+    let worse = result(&service, &worse).await;
+    assert_eq!(worse["state"], "candidate", "{worse}");
+    assert!(worse["reason"].as_str().unwrap().starts_with("worse than the untrained model"), "{worse}");
+    let (_, page) = ask(&service, "GET", "/api/v1/models/current?pipeline=broken", None).await.unwrap();
+    assert_eq!(page["items"], json!([]));
+
+    // A person may think otherwise, and think again.
+    let id = worse["model_id"].as_str().unwrap();
+    let post = async |what: &str| ask(&service, "POST", &format!("/api/v1/models/{id}/{what}"), None).await.unwrap();
+    assert_eq!(post("rollback").await.0, 409);
+    let (status, promoted) = post("promote").await;
+    assert_eq!((status, promoted["state"].as_str()), (200, Some("current")), "{promoted}");
+    let (status, answer) = post("rollback").await;
+    assert_eq!((status, &answer["current"]), (200, &Value::Null), "{answer}");
+    let (_, version) = ask(&service, "GET", &format!("/api/v1/models/{id}"), None).await.unwrap();
+    assert_eq!(version["state"], "candidate", "{version}");
+    assert!(version["reason"].as_str().unwrap().contains("was rolled back by"), "{version}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_share_a_queue_and_one_goes_on_where_the_other_died() {
     let server = VictoriaMetrics::start().await;

@@ -123,6 +123,9 @@ impl Worker {
     async fn start(mut pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App) -> (Self, Watch) {
         let started = now();
         let mut worker = Self::new(&pipeline, version, app, started);
+        if let Some(version) = version {
+            tracing::info!(pipeline = worker.name, version, "runs with the trained version of its model");
+        }
         // No job may judge points before it is known which are this worker's.
         let mut seat = worker.app.standings.seat(&worker.name).await;
         let mut wait = Duration::from_secs(1);

@@ -221,9 +221,9 @@ pub async fn claim(
         database.clock()
     );
     // Looking costs nothing, while every attempt to write has to wait for others who write.
-    let look = format!("SELECT 1 FROM jobs WHERE {DUE} LIMIT 1");
-    let due: Option<(i64,)> = sqlx::query_as(AssertSqlSafe(look)).bind(now_ms).fetch_optional(&database.pool).await?;
-    if due.is_none() {
+    let look = sqlx::query_as(AssertSqlSafe(format!("SELECT 1 FROM jobs WHERE {due} LIMIT 1")));
+    let found: Option<(i64,)> = look.bind(now_ms).bind(owner).fetch_optional(&database.pool).await?;
+    if found.is_none() {
         return Ok(None);
     }
     let locked = if database.kind() == Kind::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
