@@ -17,6 +17,7 @@ pub mod score;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod train;
 
 pub use context::History;
 pub use pass::{PassError, Ports, Report, Watch};

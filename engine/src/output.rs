@@ -75,7 +75,8 @@ impl Names {
         Ok(())
     }
 
-    fn score_name(&self, kind: &str, source: &Labels) -> Labels {
+    /// The name under which what `kind`, one of [`SCORE_KINDS`], says of the series `source` is written.
+    pub fn score_name(&self, kind: &str, source: &Labels) -> Labels {
         let format = &self.pipeline.output.metric_format;
         let own = format.labels.iter().map(|(name, value)| (name.as_str(), self.expand(value, kind)));
         let own: Vec<(&str, String)> = own.collect();

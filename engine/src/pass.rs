@@ -213,9 +213,11 @@ impl Watch {
 
     async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
         let outlook = self.outlook(turn.origin, report).await?;
-        let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
-        sheet.judge(turn, &outlook, &self.history, &self.pipeline);
-        let mut frames = self.names.scores(sheet.finish())?;
+        let mut frames = tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
+            let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
+            sheet.judge(turn, &outlook, &self.history, &self.pipeline);
+            self.names.scores(sheet.finish())
+        })?;
         if self.unsure_until.is_some_and(|until| turn.first <= until) {
             self.blank_written(&mut frames, turn).await?;
         }
@@ -320,7 +322,10 @@ impl Watch {
         let (known, warnings) = covariates::known(&self.pipeline, &*self.ports.source, origin).await?;
         report.warnings.extend(warnings);
         let waits = model.waits();
-        let made = compute(waits, move || Outlook::at(origin, &pipeline, &*model, &history, &known)).await;
+        let series = history.series().len();
+        let span = tracing::info_span!("forecast", model = pipeline.model.id, %origin, series);
+        let make = move || span.in_scope(|| Outlook::at(origin, &pipeline, &*model, &history, &known));
+        let made = compute(waits, make).await;
         let made = made.unwrap_or_else(|| Err(ForecastError::new(&self.pipeline.model.id, "the model panicked")))?;
         let made = Arc::new(made);
         report.warnings.extend(self.failures(&made));

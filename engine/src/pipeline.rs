@@ -20,8 +20,10 @@ mod model;
 mod raw;
 mod read;
 mod schema;
+mod training;
 
 pub use error::{PipelineError, PipelineErrors, Place};
+pub use training::Training;
 
 /// A pipeline whose every field is within its bounds. Made from YAML or JSON by [`Pipeline::parse`].
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +62,8 @@ pub struct Pipeline {
     pub max_series: usize,
     /// The model and its parameters.
     pub model: ModelSpec,
+    /// When and on what the model is trained; not at all where there is none.
+    pub training: Option<Training>,
     /// Whether all series of the query are one joint input of the model.
     pub together: bool,
     /// What the model sees beside the series.

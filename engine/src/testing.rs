@@ -37,6 +37,7 @@ pub(crate) fn pipeline() -> Pipeline {
         missing: Missing::Nan,
         max_series: 100,
         model: ModelSpec::local("last", serde_json::Map::new()),
+        training: None,
         together: false,
         covariates: vec![],
         anomaly: Anomaly {

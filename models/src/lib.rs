@@ -27,6 +27,7 @@ mod seasonal_std;
 mod smoothing;
 pub mod spec;
 mod stl;
+pub mod tuning;
 mod univariate;
 mod zscore;
 
@@ -37,5 +38,5 @@ pub use entry::{BuildError, Built, Entry, Parameter};
 pub use forecast::{Failure, Forecast, LevelError, Levels};
 pub use forecaster::{Covariate, ForecastError, Forecaster, Request, Usage};
 pub use registry::{DEFAULT, MODELS, build};
-pub use resources::Resources;
+pub use resources::{Resolver, Resources};
 pub use spec::{Endpoint, Format, ModelSpec};

@@ -33,7 +33,7 @@ pub const DEFAULT: &str = "mstl";
 /// No model has this id, or it has no such parameter, or not with that value, or its endpoint is no URL.
 pub fn build(spec: &ModelSpec, resources: &Resources) -> Built {
     if let Some(endpoint) = &spec.endpoint {
-        return remote::build(spec, endpoint);
+        return remote::build(spec, endpoint, resources);
     }
     let entry = entry(&spec.id).ok_or_else(|| BuildError::UnknownModel {
         found: spec.id.clone(),

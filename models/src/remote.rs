@@ -31,6 +31,7 @@ pub use self::train::{TrainError, Trained, Training, train};
 use crate::entry::Built;
 use crate::forecast::Forecast;
 use crate::forecaster::{ForecastError, Forecaster, Request};
+use crate::resources::Resources;
 use crate::spec::{Endpoint, ModelSpec};
 
 /// How long an answer may take where nothing is said about that.
@@ -43,9 +44,9 @@ static RUNTIME: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
 });
 
 /// Builds the model behind `endpoint`. Nothing is asked yet.
-pub(crate) fn build(spec: &ModelSpec, endpoint: &Endpoint) -> Built {
+pub(crate) fn build(spec: &ModelSpec, endpoint: &Endpoint, resources: &Resources) -> Built {
     let options = Options::new(spec, endpoint, TIMEOUT)?;
-    Ok(Arc::new(Remote { client: Client::new(&options), options }))
+    Ok(Arc::new(Remote { client: Client::new(&options, resources), options }))
 }
 
 /// Blocks this thread until a future is done. One that belongs to a runtime must not wait in another, and has a thread

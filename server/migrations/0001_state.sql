@@ -69,6 +69,7 @@ CREATE TABLE jobs (
     idempotency_key TEXT UNIQUE
 );
 CREATE INDEX jobs_to_do ON jobs (state, priority, run_after_ms);
+CREATE INDEX jobs_by_state ON jobs (state, kind);
 CREATE INDEX jobs_by_time ON jobs (created_ms);
 
 -- Trained versions of the model of a pipeline. At most one of a pipeline's is current.

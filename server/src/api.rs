@@ -1,12 +1,18 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
+pub mod backup;
 pub mod body;
+pub mod catalogue;
+pub mod chart;
+pub mod datasources;
 mod describe;
 mod etag;
 mod execute;
 mod incoming;
 pub mod layers;
 mod original;
+pub mod page;
+pub mod params;
 mod pipelines;
 pub mod problem;
 mod query;
@@ -63,6 +69,11 @@ struct Document;
 /// Every resource. A new one is a file and a line here.
 fn resources() -> Routes {
     Routes::default()
+        .and(backup::routes())
+        .and(catalogue::routes())
+        .and(chart::routes())
+        .and(crate::page::routes())
+        .and(datasources::routes())
         .and(execute::routes())
         .and(original::routes())
         .and(pipelines::routes())

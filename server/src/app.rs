@@ -1,17 +1,24 @@
 //! What the parts of the running service share.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use engine::store::PipelineStore;
 use tokio_util::sync::CancellationToken;
 use tsdb::Timestamp;
 
 use crate::assembly::Assembly;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::daemon::status::Status;
 use crate::daemon::worker;
 use crate::database::Database;
 use crate::metrics::Metrics;
+
+/// The name of this process among all that share the database, and in its traces.
+pub fn instance() -> &'static str {
+    static INSTANCE: LazyLock<String> = LazyLock::new(|| uuid::Uuid::now_v7().to_string());
+    &INSTANCE
+}
 
 /// The running service, as the handlers of the API, the jobs and the scheduler see it. Cloning it is cheap.
 #[derive(Clone)]
@@ -25,6 +32,8 @@ pub struct Parts {
     pub store: Arc<dyn PipelineStore>,
     /// The service's own metrics.
     pub metrics: Arc<Metrics>,
+    /// Who may come in.
+    pub auth: Auth,
     /// How each pipeline goes.
     pub status: Arc<Status>,
     /// The name of this process among those that share the database.

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use engine::store::Stored;
 use engine::{Pipeline, Ports};
 use models::{BuildError, Forecaster, Resources};
+use serde_json::{Map, Value};
 use tsdb::embedded::{Embedded, EmbeddedError, EmbeddedOptions};
 use tsdb::prometheus::remote_write::Options;
-use tsdb::prometheus::{Auth, ClientError, Connection, QueryRange, RemoteWrite, Tenant, Tls};
+use tsdb::prometheus::{Auth, ClientError, Connection, QueryRange, RemoteWrite, Resolver, Tenant, Tls};
 use tsdb::{Read, Write};
 
 use crate::config::{Config, Datasource};
+use crate::egress::{EgressError, Guard};
 use crate::metrics::{MeteredModel, MeteredStore, Metrics};
 
 /// Why a part can't be made.
@@ -46,6 +49,19 @@ pub enum AssemblyError {
         /// What is wrong.
         source: BuildError,
     },
+    /// A URL that the service may not ask.
+    #[error("pipeline `{pipeline}`: `{field}`: {source}")]
+    Egress {
+        /// The pipeline.
+        pipeline: String,
+        /// Where the URL stands.
+        field: &'static str,
+        /// Why not.
+        source: EgressError,
+    },
+    /// What of the configuration's `egress` makes no sense.
+    #[error("{0}")]
+    Allowed(String),
     /// A datasource that is not there.
     #[error("pipeline `{pipeline}`: there is no datasource `{datasource}`")]
     Datasource {
@@ -54,6 +70,22 @@ pub enum AssemblyError {
         /// The datasource.
         datasource: String,
     },
+}
+
+/// Who has written a pipeline, and so which addresses it may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Whoever has the configuration: any.
+    Operator,
+    /// Whoever may use the API, or the database of pipelines: public ones, and what the configuration allows.
+    Api,
+}
+
+impl Trust {
+    /// Who has written a stored pipeline: what is only read lies beside the configuration.
+    pub fn of(stored: &Stored) -> Self {
+        if stored.is_read_only { Self::Operator } else { Self::Api }
+    }
 }
 
 /// A datasource's two ports.
@@ -71,6 +103,10 @@ pub struct Assembly {
     datasources: BTreeMap<String, Datasource>,
     embedded: Vec<(Datasource, Arc<Embedded>)>,
     resources: Resources,
+    /// Looks at the URLs of datasources that pipelines give themselves.
+    reading: Guard,
+    /// Looks at the URLs of models.
+    asking: Guard,
 }
 
 impl Assembly {
@@ -99,11 +135,13 @@ impl Assembly {
         resources: Resources,
     ) -> Result<Self, AssemblyError> {
         let (stores, datasources) = (HashMap::new(), config.datasources.clone());
-        let mut assembly = Self { stores, datasources, embedded: vec![], resources };
+        let guard = |known: Vec<&str>| Guard::new(&config.egress, known).map_err(AssemblyError::Allowed);
+        let (reading, asking) = (guard(datasources.values().flat_map(Datasource::urls).collect())?, guard(vec![])?);
+        let mut assembly = Self { stores, datasources, embedded: vec![], resources, reading, asking };
         for (name, datasource) in &config.datasources {
             let store = match &datasource.path {
                 Some(path) => assembly.embedded(datasource, path, &open)?,
-                None => server(name, datasource)?,
+                None => server(name, datasource, None)?,
             };
             assembly.stores.insert(name.clone(), store);
         }
@@ -128,19 +166,70 @@ impl Assembly {
         &self.resources
     }
 
+    /// The same for models that somebody has named: they are asked only where that is allowed.
+    pub fn resources_for(&self, trust: Trust) -> Resources {
+        let resolver = (trust == Trust::Api).then(|| models::Resolver(Arc::new(self.asking.clone())));
+        Resources { resolver, ..self.resources.clone() }
+    }
+
+    /// Whether the service may ask for what a pipeline names.
+    ///
+    /// # Errors
+    /// The first URL that it may not.
+    pub fn check(&self, pipeline: &Pipeline, trust: Trust) -> Result<(), AssemblyError> {
+        if trust == Trust::Operator {
+            return Ok(());
+        }
+        let wrong = |field| {
+            let pipeline = pipeline.name.clone();
+            move |source| AssemblyError::Egress { pipeline, field, source }
+        };
+        for (field, url) in
+            [("prometheus_url", &pipeline.prometheus_url), ("prometheus_write_url", &pipeline.prometheus_write_url)]
+        {
+            url.as_deref().map_or(Ok(()), |url| self.reading.check(url)).map_err(wrong(field))?;
+        }
+        let Some(endpoint) = &pipeline.model.endpoint else { return Ok(()) };
+        self.check_endpoint(&endpoint.url, &pipeline.model.parameters).map_err(wrong("model.endpoint"))
+    }
+
+    /// Whether the service may ask a model or a trainer at `url`, which somebody has named over the API, with these
+    /// parameters.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn check_endpoint(&self, url: &str, parameters: &Map<String, Value>) -> Result<(), EgressError> {
+        self.asking.check(url)?;
+        if parameters.contains_key("bearer_token_env") { self.asking.check_named(url) } else { Ok(()) }
+    }
+
     /// Where the datasource `name` is written, not measured: for what no pipeline writes.
     pub fn sink(&self, name: &str) -> Option<Arc<dyn Write>> {
         self.stores.get(name).map(|store| store.sink.clone())
     }
 
-    /// The measured ports of a pipeline.
+    /// What the datasource `name` is read by, not measured: for what no pipeline reads.
+    pub fn source(&self, name: &str) -> Option<Arc<dyn Read>> {
+        self.stores.get(name).map(|store| store.source.clone())
+    }
+
+    /// What `pipeline`, which `trust` has written, reads, and what reads back what it has written, not measured.
     ///
     /// # Errors
-    /// A model or datasource that is not there or can't be used.
-    pub fn ports(&self, pipeline: &Pipeline, metrics: &Arc<Metrics>) -> Result<Ports, AssemblyError> {
-        let store = self.store(pipeline)?;
+    /// A datasource that is not there or can't be used.
+    pub fn readers(&self, pipeline: &Pipeline, trust: Trust) -> Result<(Arc<dyn Read>, Arc<dyn Read>), AssemblyError> {
+        self.store(pipeline, trust).map(|store| (store.source, store.written))
+    }
+
+    /// The measured ports of a pipeline, which `trust` has written.
+    ///
+    /// # Errors
+    /// A model or datasource that is not there or can't be used, or may not be asked.
+    pub fn ports(&self, pipeline: &Pipeline, trust: Trust, metrics: &Arc<Metrics>) -> Result<Ports, AssemblyError> {
+        self.check(pipeline, trust)?;
+        let store = self.store(pipeline, trust)?;
         let model: Arc<dyn Forecaster> = Arc::new(MeteredModel {
-            inner: self.model(pipeline)?,
+            inner: self.model(pipeline, trust)?,
             metrics: metrics.clone(),
             pipeline: pipeline.name.clone(),
             model: pipeline.model.id.clone(),
@@ -159,17 +248,18 @@ impl Assembly {
     ///
     /// # Errors
     /// A model or datasource that is not there or can't be used.
-    pub fn nameless_ports(&self, pipeline: &Pipeline) -> Result<Ports, AssemblyError> {
-        let Store { source, sink, written } = self.store(pipeline)?;
-        Ok(Ports { source, sink, written, model: self.model(pipeline)? })
+    pub fn nameless_ports(&self, pipeline: &Pipeline, trust: Trust) -> Result<Ports, AssemblyError> {
+        self.check(pipeline, trust)?;
+        let Store { source, sink, written } = self.store(pipeline, trust)?;
+        Ok(Ports { source, sink, written, model: self.model(pipeline, trust)? })
     }
 
     /// The model of a pipeline, not measured.
     ///
     /// # Errors
     /// A model that is not there or can't be used.
-    pub fn model(&self, pipeline: &Pipeline) -> Result<Arc<dyn Forecaster>, AssemblyError> {
-        models::build(&pipeline.model, &self.resources)
+    pub fn model(&self, pipeline: &Pipeline, trust: Trust) -> Result<Arc<dyn Forecaster>, AssemblyError> {
+        models::build(&pipeline.model, &self.resources_for(trust))
             .map_err(|source| AssemblyError::Model { pipeline: pipeline.name.clone(), source })
     }
 
@@ -187,16 +277,20 @@ impl Assembly {
     }
 
     /// The pipeline's datasource, with the URLs that the pipeline gives itself.
-    fn store(&self, pipeline: &Pipeline) -> Result<Store, AssemblyError> {
+    fn store(&self, pipeline: &Pipeline, trust: Trust) -> Result<Store, AssemblyError> {
         let name = &pipeline.datasource;
         if pipeline.prometheus_url.is_none() && pipeline.prometheus_write_url.is_none() {
             let missing = || AssemblyError::Datasource { pipeline: pipeline.name.clone(), datasource: name.clone() };
             return self.stores.get(name).cloned().ok_or_else(missing);
         }
-        let mut datasource = self.datasources.get(name).cloned().unwrap_or_default();
-        datasource.url = pipeline.prometheus_url.clone().or(datasource.url);
-        datasource.write_url = pipeline.prometheus_write_url.clone().or(datasource.write_url);
-        server(name, &datasource)
+        let own = self.datasources.get(name).cloned().unwrap_or_default();
+        let datasource = Datasource {
+            url: pipeline.prometheus_url.clone().or_else(|| own.url.clone()),
+            write_url: pipeline.prometheus_write_url.clone().or_else(|| own.write_url.clone()),
+            ..own.clone()
+        };
+        let foreign = Foreign { guard: &self.reading, own: &own };
+        server(name, &datasource, (trust == Trust::Api).then_some(foreign))
     }
 
     /// Closes the embedded stores, so that the next opening is quick.
@@ -214,11 +308,34 @@ fn metered<S>(inner: S, pipeline: &Pipeline, metrics: &Arc<Metrics>) -> MeteredS
     MeteredStore { inner, metrics: metrics.clone(), pipeline, datasource }
 }
 
-fn server(name: &str, datasource: &Datasource) -> Result<Store, AssemblyError> {
+/// What holds for a server whose URLs somebody has given over the API.
+#[derive(Clone, Copy)]
+struct Foreign<'a> {
+    /// Looks at where they lead.
+    guard: &'a Guard,
+    /// The datasource that they stand in for.
+    own: &'a Datasource,
+}
+
+impl Foreign<'_> {
+    /// The datasource as it may be used at `url`: its credentials are for its own servers and for nobody else's.
+    fn at(self, url: &str, datasource: &Datasource) -> Datasource {
+        let origin = |url: &str| reqwest::Url::parse(url).ok().map(|url| url.origin());
+        let is_own = origin(url).is_some_and(|found| self.own.urls().any(|url| origin(url).as_ref() == Some(&found)));
+        if is_own {
+            return datasource.clone();
+        }
+        let Datasource { timeout, gzip, takes_ahead, .. } = *datasource;
+        Datasource { timeout, gzip, takes_ahead, ..Datasource::default() }
+    }
+}
+
+/// The ports of a server.
+fn server(name: &str, datasource: &Datasource, foreign: Option<Foreign<'_>>) -> Result<Store, AssemblyError> {
     let wrong = |source| AssemblyError::Client { datasource: name.into(), source };
     let url = datasource.url.clone().unwrap_or_default();
-    let reading = connection(name, datasource, url.clone())?;
-    let writing = connection(name, datasource, datasource.write_url.clone().unwrap_or(url))?;
+    let reading = connection(name, datasource, url.clone(), foreign)?;
+    let writing = connection(name, datasource, datasource.write_url.clone().unwrap_or(url), foreign)?;
     // Jitter must differ between processes, so that they don't all come back at once.
     let seed = u64::from(std::process::id());
     let query = |connection: &Connection| QueryRange::new(connection, seed).map(Arc::new).map_err(wrong);
@@ -226,14 +343,22 @@ fn server(name: &str, datasource: &Datasource) -> Result<Store, AssemblyError> {
     // What takes samples, as vmagent or a distributor does, is often not what answers queries.
     let source = query(&reading)?;
     let written = match &datasource.read_back_url {
-        Some(url) => query(&connection(name, datasource, url.clone())?)?,
+        Some(url) => query(&connection(name, datasource, url.clone(), foreign)?)?,
         None => source.clone(),
     };
     Ok(Store { source, sink: Arc::new(RemoteWrite::new(&writing, options).map_err(wrong)?), written })
 }
 
-fn connection(name: &str, datasource: &Datasource, url: String) -> Result<Connection, AssemblyError> {
+fn connection(
+    name: &str,
+    datasource: &Datasource,
+    url: String,
+    foreign: Option<Foreign<'_>>,
+) -> Result<Connection, AssemblyError> {
+    let usable = foreign.map(|foreign| foreign.at(&url, datasource));
+    let datasource = usable.as_ref().unwrap_or(datasource);
     let mut connection = Connection::new(url);
+    connection.resolver = foreign.map(|foreign| Resolver(Arc::new(foreign.guard.clone())));
     connection.auth = auth(name, datasource)?;
     connection.tls = Tls {
         ca_file: datasource.tls.ca_file.clone(),

@@ -1,5 +1,6 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
+pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod demo;
@@ -26,6 +27,8 @@ use clap::{Parser, Subcommand};
 pub use error::CliError;
 pub use terminal::Terminal;
 
+use crate::traces::Traces;
+
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
     .usage(AnsiColor::Yellow.on_default().bold())
@@ -50,6 +53,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   openanomaly demo
+  openanomaly run --demo
   openanomaly detect metrics.csv
   openanomaly detect http://localhost:9090 --query 'rate(http_requests_total[5m])' --last 1d
   openanomaly predict metrics.parquet --horizon 24
@@ -74,7 +78,10 @@ enum Command {
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
     Validate(validate::ValidateArgs),
+    #[command(visible_alias = "serve")]
     Run(run::RunArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -94,15 +101,28 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let outcome = log::init(&cli.global.log, cli.command.quiet_level())
-        .and_then(|()| dispatch(cli.command, &mut Terminal::stdout(cli.global.color)));
-    outcome.unwrap_or_else(|error| error::report(&error, terminal::paint_stderr(cli.global.color)))
+    let paint = terminal::paint_stderr(cli.global.color);
+    start(cli).unwrap_or_else(|error| error::report(&error, paint))
+}
+
+fn start(cli: Cli) -> Result<ExitCode, CliError> {
+    let traces = cli.command.traces()?;
+    log::init(&cli.global.log, cli.command.quiet_level(), traces.as_ref())?;
+    let code = dispatch(cli.command, &mut Terminal::stdout(cli.global.color));
+    // What is still to be sent is sent.
+    traces.into_iter().for_each(Traces::stop);
+    code
 }
 
 impl Command {
     /// The least that is logged without `-v`.
     fn quiet_level(&self) -> &'static str {
         if matches!(self, Self::Run(_)) { "info" } else { "warn" }
+    }
+
+    /// Where its traces go, if anywhere.
+    fn traces(&self) -> Result<Option<Traces>, CliError> {
+        if let Self::Run(args) = self { run::traces(args) } else { Ok(None) }
     }
 }
 
@@ -113,7 +133,9 @@ fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliEr
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
-        Command::Run(args) => run::run(&args).map(|()| ExitCode::SUCCESS)?,
+        Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Backup(args) => backup::backup(&args, terminal)?,
+        Command::Restore(args) => backup::restore(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

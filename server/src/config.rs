@@ -247,6 +247,9 @@ impl Config {
         for (name, datasource) in &config.datasources {
             datasource.check().map_err(|reason| invalid(format!("datasource `{name}`: {reason}")))?;
         }
+        if let Some(otlp) = &config.otlp {
+            otlp.check().map_err(|reason| invalid(format!("otlp: {reason}")))?;
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         config.pipelines = folder.join(&config.pipelines);
         for path in config.datasources.values_mut().filter_map(|datasource| datasource.path.as_mut()) {
@@ -273,6 +276,11 @@ impl Config {
 }
 
 impl Datasource {
+    /// All URLs that it names.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        [&self.url, &self.write_url, &self.read_back_url].into_iter().flatten().map(String::as_str)
+    }
+
     /// Whether it reads secrets or certificates from files.
     pub fn has_files(&self) -> bool {
         let password = self.basic_auth.as_ref().and_then(|auth| auth.password_file.as_ref());

@@ -18,16 +18,22 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Current, Parts};
-use crate::assembly::{Assembly, AssemblyError};
+use crate::assembly::{Assembly, AssemblyError, Trust};
+use crate::auth::{Auth, AuthError};
 use crate::config::service::database_url;
 use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{Database, DatabaseError};
+use crate::demo::live;
 use crate::metrics::Metrics;
-use crate::{api, store};
+use crate::tls::{Certificate, TlsError};
+use crate::{api, app, store};
 use status::Status;
 
 /// How long to wait before a store that can't be watched is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(2);
+
+/// How often it is written down when keys were last used.
+const USES_EVERY: Duration = Duration::from_secs(15);
 
 /// How long passes that have begun may still run after they were told to stop, all of them together.
 const GRACE: Duration = Duration::from_secs(14);
@@ -47,6 +53,12 @@ pub enum DaemonError {
     /// The store of pipelines.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Who may come in.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The service's own certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address is taken, or not ours.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -55,6 +67,9 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// The demo's fleet.
+    #[error(transparent)]
+    Demo(#[from] live::LiveError),
     /// The folders can't be watched, or signals not be caught.
     #[error("watching for changes: {0}")]
     Changes(String),
@@ -72,6 +87,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Whether anybody may come in, on whatever address.
     pub insecure: bool,
+    /// Whether a generated fleet is watched, which the datasource `default` is fed with.
+    pub demo: bool,
 }
 
 /// Runs the service until it is told to stop.
@@ -84,11 +101,16 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     let mut changes = reload::Changes::watch(config_file)?;
-    let app = assemble(config_file, config).await?;
+    let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
+    let app = assemble(config_file, config, options.insecure).await?;
+    if options.demo {
+        live::begin(&app).await?;
+    }
     let mut service = Service::new(config_file, app.clone());
     service.start().await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
-    let server = tokio::spawn(api::serve::serve(app.clone(), listener));
+    let uses = tokio::spawn(write_uses(app.clone()));
+    let server = tokio::spawn(api::serve::serve(app.clone(), listener, certificate));
     loop {
         tokio::select! {
             event = changes.next() => match event {
@@ -106,7 +128,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     }
     tracing::info!("stopping: passes that have begun are finished first");
     app.stopping.cancel();
-    let (_, served) = tokio::join!(service.stop(), server);
+    let (_, served, _) = tokio::join!(service.stop(), server, uses);
     match served {
         Ok(Err(error)) => tracing::error!(%address, "serving failed: {error}"),
         Err(error) => tracing::error!(%address, "serving failed: {error}"),
@@ -121,23 +143,37 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
 ///
 /// # Errors
 /// What can't be opened.
-pub async fn assemble(config_file: &Path, config: Config) -> Result<App, DaemonError> {
+pub async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<App, DaemonError> {
     let folder = config_file.parent().unwrap_or(Path::new(""));
     let url = database_url(config.database.as_ref(), folder)
         .map_err(|error| DaemonError::Config(ConfigError::File { path: folder.into(), reason: error.to_string() }))?;
     let database = Database::open(&url).await?;
+    let auth = Auth::open(&config, is_insecure, &database).await?;
+    auth.may_listen(&config, &database).await?;
     let store = store::open(&config, &database).await?;
     let assembly = Assembly::new(&config)?;
     let current = Current { config: Arc::new(config), assembly: Arc::new(assembly) };
     Ok(App::new(Parts {
         database,
         store,
+        auth,
         metrics: Metrics::new(worker::now()),
         status: Arc::new(Status::default()),
-        instance: uuid::Uuid::now_v7().to_string(),
+        instance: app::instance().to_owned(),
         stopping: CancellationToken::new(),
         current: RwLock::new(current),
     }))
+}
+
+/// Writes down from time to time, and in the end, when keys were last used.
+async fn write_uses(app: App) {
+    let mut is_over = false;
+    while !is_over {
+        is_over = tokio::time::timeout(USES_EVERY, app.stopping.cancelled()).await.is_ok();
+        if let Err(error) = app.auth.keys.write_uses(&app.database).await {
+            tracing::warn!("when keys were used can't be written down now: {error}");
+        }
+    }
 }
 
 /// The pipelines that run.
@@ -150,12 +186,14 @@ struct Service {
 /// A pipeline that is about to run.
 struct Fresh {
     origin: String,
+    trust: Trust,
     pipeline: Pipeline,
     ports: Ports,
 }
 
 struct Running {
     origin: String,
+    trust: Trust,
     pipeline: Pipeline,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -183,7 +221,9 @@ impl Service {
         let Current { config, assembly } = self.app.current();
         let fault = |lost: Unreadable| Fault { origin: lost.origin, message: lost.reason };
         let (mut fresh, mut faults): (_, Vec<Fault>) = (vec![], found.unreadable.into_iter().map(fault).collect());
-        for Stored { origin, checked, .. } in found.pipelines {
+        for stored in found.pipelines {
+            let trust = Trust::of(&stored);
+            let Stored { origin, checked, .. } = stored;
             let pipeline = match checked {
                 Ok(pipeline) if pipeline.enabled => pipeline,
                 Ok(_) => continue,
@@ -194,26 +234,25 @@ impl Service {
             };
             if let Some(running) = self.workers.get_mut(&pipeline.name)
                 && running.pipeline == pipeline
+                && running.trust == trust
                 && !all
             {
                 running.origin = origin;
                 continue;
             }
-            let ports = config.check(&pipeline);
-            let ports =
-                ports.and_then(|()| assembly.ports(&pipeline, &self.app.metrics).map_err(|error| error.to_string()));
-            match ports {
-                Ok(ports) => fresh.push(Fresh { origin, pipeline, ports }),
+            let assembled = || assembly.ports(&pipeline, trust, &self.app.metrics).map_err(|error| error.to_string());
+            match config.check(&pipeline).and_then(|()| assembled()) {
+                Ok(ports) => fresh.push(Fresh { origin, trust, pipeline, ports }),
                 Err(error) => faults.push(Fault { message: format!("{origin}: {error}"), origin }),
             }
         }
         (fresh, faults)
     }
 
-    fn spawn(&mut self, Fresh { origin, pipeline, ports }: Fresh) {
+    fn spawn(&mut self, Fresh { origin, trust, pipeline, ports }: Fresh) {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.app.clone(), stopped));
-        self.workers.insert(pipeline.name.clone(), Running { origin, pipeline, stop, task });
+        self.workers.insert(pipeline.name.clone(), Running { origin, trust, pipeline, stop, task });
     }
 
     /// Reads the configuration again. What is wrong keeps its last good version.
@@ -221,6 +260,7 @@ impl Service {
         let before = self.app.current();
         let config = Config::load(&self.config_file, &environment).map_err(DaemonError::from);
         let read = config.and_then(|config| Ok((before.assembly.again(&config)?, config)));
+        let read = read.and_then(|read| self.app.auth.reload(&read.1).map(|()| read).map_err(DaemonError::from));
         let (assembly, config) = match read {
             Ok(read) => read,
             Err(error) => {
@@ -236,6 +276,7 @@ impl Service {
         let is_same = config.datasources == before.config.datasources
             && config.catch_up == before.config.catch_up
             && config.onnx == before.config.onnx
+            && config.egress == before.config.egress
             && !config.datasources.values().any(Datasource::has_files);
         self.app.replace(Current { config: Arc::new(config), assembly: Arc::new(assembly) });
         self.replace_changed(!is_same).await;

@@ -2,12 +2,19 @@
 //!
 //! The statements are those that both understand; each file below holds the rows of one table.
 
+pub mod api_keys;
+pub mod audit_log;
+pub mod settings;
+pub mod users;
+
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{self, AtomicU64};
 use std::time::Duration;
 
-use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{AnyConnection, AnyPool};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -41,6 +48,12 @@ pub enum DatabaseError {
         /// The migration.
         version: i64,
     },
+    /// It was last used by an older version of this program.
+    #[error("the database {url} is not up to date; `openanomaly run` brings it up to date")]
+    Older {
+        /// Which, without a password.
+        url: String,
+    },
     /// A migration failed.
     #[error("the database {url}: {source}")]
     Migration {
@@ -51,7 +64,22 @@ pub enum DatabaseError {
     },
     /// A statement failed.
     #[error("the database: {0}")]
-    Statement(#[from] sqlx::Error),
+    Statement(#[source] sqlx::Error),
+}
+
+/// Statements that have failed in this process.
+static FAILURES: AtomicU64 = AtomicU64::new(0);
+
+/// How many statements have failed in this process, for the metrics.
+pub fn failures() -> u64 {
+    FAILURES.load(atomic::Ordering::Relaxed)
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        FAILURES.fetch_add(1, atomic::Ordering::Relaxed);
+        Self::Statement(error)
+    }
 }
 
 /// Which kind of database it is, where that makes a difference.
@@ -77,6 +105,30 @@ impl Database {
     /// # Errors
     /// It can't be opened, or belongs to a newer version of this program.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
+        let database = Self::connect(url, "rwc").await?;
+        let shown = || without_password(url);
+        MIGRATIONS.run(&database.pool).await.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => DatabaseError::Newer { url: shown(), version },
+            source => DatabaseError::Migration { url: shown(), source },
+        })?;
+        Ok(database)
+    }
+
+    /// Opens the database at `url` as it is, beside the service that uses it.
+    ///
+    /// # Errors
+    /// There is none, or it belongs to another version of this program.
+    pub async fn existing(url: &str) -> Result<Self, DatabaseError> {
+        let database = Self::connect(url, "rw").await?;
+        let found = database.migration(&mut *database.pool.acquire().await?).await?;
+        match found.cmp(&newest_migration()) {
+            Ordering::Equal => Ok(database),
+            Ordering::Less => Err(DatabaseError::Older { url: without_password(url) }),
+            Ordering::Greater => Err(DatabaseError::Newer { url: without_password(url), version: found }),
+        }
+    }
+
+    async fn connect(url: &str, mode: &str) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let shown = without_password(url);
         let kind = match url.split_once(':') {
@@ -85,7 +137,7 @@ impl Database {
             _ => return Err(DatabaseError::Address { url: shown }),
         };
         let (address, connections) = match kind {
-            Kind::Sqlite => (format!("{url}?mode=rwc"), 4),
+            Kind::Sqlite => (format!("{url}?mode={mode}"), 4),
             Kind::Postgres => (url.to_owned(), 16),
         };
         let open = |source| DatabaseError::Open { url: shown.clone(), source };
@@ -99,11 +151,17 @@ impl Database {
             // Readers don't wait for the one that writes, and the file is whole after a crash.
             sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await.map_err(open)?;
         }
-        MIGRATIONS.run(&pool).await.map_err(|error| match error {
-            MigrateError::VersionMissing(version) => DatabaseError::Newer { url: shown.clone(), version },
-            source => DatabaseError::Migration { url: shown.clone(), source },
-        })?;
         Ok(Self { pool, kind })
+    }
+
+    /// The newest migration that it has, as `connection` sees it.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn migration(&self, connection: &mut AnyConnection) -> Result<i64, DatabaseError> {
+        let (version,): (i64,) =
+            sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations").fetch_one(connection).await?;
+        Ok(version)
     }
 
     /// Which kind it is.
@@ -124,6 +182,11 @@ impl Database {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// The newest migration that this program knows.
+pub fn newest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// The address of the database in the file `path`.

@@ -5,6 +5,7 @@
 //! scores that are in the store at the end.
 
 pub mod alerts;
+pub mod live;
 pub mod outcome;
 pub mod pipelines;
 pub mod show;
@@ -21,7 +22,7 @@ use engine::{PassError, Pipeline, Ports, Report, Watch};
 use futures_util::future::try_join_all;
 use tsdb::{ReadError, Step, Timestamp, Write, WriteError};
 
-use crate::assembly::{Assembly, AssemblyError};
+use crate::assembly::{Assembly, AssemblyError, Trust};
 use crate::config::{Config, Datasource};
 use crate::daemon::worker;
 use crate::metrics::Metrics;
@@ -138,7 +139,7 @@ impl Demo {
         let fitting = tokio::task::spawn_blocking(move || pipelines::fit(pipelines, &resources));
         let (pipelines, instead) = fitting.await.expect("making a model ready doesn't panic");
         let watched = pipelines.into_iter().map(|pipeline| {
-            let ports = assembly.ports(&pipeline, &metrics)?;
+            let ports = assembly.ports(&pipeline, Trust::Operator, &metrics)?;
             let watch = Watch::new(pipeline, ports.clone());
             Ok(Watched { watch, ports, forecast: Timestamp::default() })
         });

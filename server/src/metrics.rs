@@ -1,27 +1,38 @@
-//! The service's own metrics, and ports that count and time what goes through them.
+//! The service's own metrics.
 
-use std::collections::HashMap;
+/// Registers fields under their names.
+macro_rules! register {
+    ($registry:expr, $metrics:ident, $($field:ident: $name:literal, $help:literal;)*) => {
+        $($registry.register($name, $help, $metrics.$field.clone());)*
+    };
+}
+
+pub mod exposition;
+pub mod http;
+pub mod jobs;
+pub mod ports;
+pub mod process;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use engine::Report;
-use models::{Forecast, ForecastError, Forecaster, Request, Usage};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tsdb::{Answer, Frame, Limits, RangeQuery, Read, ReadError, Timestamp, Write, WriteError, Written};
+use tsdb::Timestamp;
 
-/// The content type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub use ports::{MeteredModel, MeteredStore};
 
 /// Seconds, from a fast query to a time-out.
 const DURATIONS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Series, from one to a large pipeline.
+const BATCHES: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PipelineLabels {
@@ -41,6 +52,13 @@ struct ModelLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ErrorLabels {
+    pipeline: String,
+    model: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
     pipeline: String,
     kind: String,
@@ -56,6 +74,13 @@ struct ReasonLabels {
 struct StageLabels {
     pipeline: String,
     stage: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SkippedLabels {
+    pipeline: String,
+    stage: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -81,6 +106,10 @@ fn histograms<L: Clone + std::hash::Hash + Eq>() -> Histograms<L> {
     Family::new_with_constructor(histogram)
 }
 
+fn batches<L: Clone + std::hash::Hash + Eq>() -> Histograms<L> {
+    Family::new_with_constructor(|| Histogram::new(BATCHES))
+}
+
 /// Every metric of the service, named as `docs/metrics.md` lists them.
 pub struct Metrics {
     registry: Registry,
@@ -91,7 +120,8 @@ pub struct Metrics {
     read_errors: Family<KindLabels, Counter>,
     forecast_duration: Histograms<ModelLabels>,
     forecast_series: Family<ModelLabels, Counter>,
-    forecast_errors: Family<ModelLabels, Counter>,
+    forecast_errors: Family<ErrorLabels, Counter>,
+    forecast_batch: Histograms<ModelLabels>,
     model_load: Family<ModelLabels, FloatGauge>,
     cascade_series: Family<ModelLabels, Counter>,
     cascade_seconds: Family<ModelLabels, Counter<f64, AtomicU64>>,
@@ -108,18 +138,15 @@ pub struct Metrics {
     pass_duration: Histograms<StageLabels>,
     pass_lag: Family<StageLabels, FloatGauge>,
     passes: Family<PassLabels, Counter>,
-    passes_skipped: Family<StageLabels, Counter>,
+    passes_skipped: Family<SkippedLabels, Counter>,
     last_success: Family<StageLabels, FloatGauge>,
     reloads: Family<OutcomeLabels, Counter>,
     last_reload: Gauge,
     pipelines: Gauge,
-}
-
-/// Registers the fields of [`Metrics`] under their names.
-macro_rules! register {
-    ($metrics:ident, $($field:ident: $name:literal, $help:literal;)*) => {
-        $($metrics.registry.register($name, $help, $metrics.$field.clone());)*
-    };
+    /// Requests of the API.
+    pub(crate) http: http::Requests,
+    /// The queue.
+    pub(crate) jobs: jobs::Jobs,
 }
 
 impl Metrics {
@@ -135,6 +162,7 @@ impl Metrics {
             forecast_duration: histograms(),
             forecast_series: Family::default(),
             forecast_errors: Family::default(),
+            forecast_batch: batches(),
             model_load: Family::default(),
             cascade_series: Family::default(),
             cascade_seconds: Family::default(),
@@ -156,14 +184,18 @@ impl Metrics {
             reloads: Family::default(),
             last_reload: Gauge::default(),
             pipelines: Gauge::default(),
+            http: http::Requests::default(),
+            jobs: jobs::Jobs::default(),
         };
         metrics.register();
-        metrics.register_process(start);
+        metrics.http.register(&mut metrics.registry);
+        metrics.jobs.register(&mut metrics.registry);
+        process::register(&mut metrics.registry, start);
         Arc::new(metrics)
     }
 
     fn register(&mut self) {
-        register!(self,
+        register!(self.registry, self,
             read_duration: "read_duration_seconds", "Time that reads took";
             read_bytes: "read_bytes", "Bytes read, after decompression";
             read_series: "read_series", "Series in the last read";
@@ -172,6 +204,7 @@ impl Metrics {
             forecast_duration: "forecast_duration_seconds", "Time that forecasts took, a batch each";
             forecast_series: "forecast_series", "Series forecast";
             forecast_errors: "forecast_errors", "Batches of forecasts that failed, and series that failed in the others";
+            forecast_batch: "forecast_batch_size", "Series that are forecast at a time";
             model_load: "model_load_seconds", "Time that making the model ready took";
             cascade_series: "cascade_series", "Series that each model of a cascade has forecast";
             cascade_seconds: "cascade_seconds", "Time that each model of a cascade has taken";
@@ -188,7 +221,7 @@ impl Metrics {
             pass_duration: "pass_duration_seconds", "Time that passes took";
             pass_lag: "pass_lag_seconds", "How long after its schedule the last pass ended";
             passes: "passes", "Passes by outcome";
-            passes_skipped: "passes_skipped", "Passes that were due while an earlier one still ran, or the service stood";
+            passes_skipped: "passes_skipped", "Passes that were due and never run, by reason";
             last_success: "schedule_last_success_timestamp_seconds", "When the last pass succeeded";
             reloads: "config_reloads", "Reloads of the configuration by outcome";
             last_reload: "config_last_reload_successful", "1 where all of the configuration is good, else 0";
@@ -196,15 +229,7 @@ impl Metrics {
         );
     }
 
-    fn register_process(&mut self, start: Timestamp) {
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        self.registry.register("build", "The program's version", build);
-        let started = FloatGauge::default();
-        started.set(start.seconds());
-        self.registry.register("process_start_time_seconds", "When the process started", started);
-    }
-
-    /// The text that `/metrics` answers.
+    /// Everything in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut out = String::new();
         // Writing to a string can't fail.
@@ -238,9 +263,12 @@ impl Metrics {
         }
     }
 
-    /// Counts passes that were never run.
+    /// Counts passes that were due and never run: before the first pass of this process the service was `stopped`,
+    /// later an earlier pass kept the pipeline `busy`.
     pub fn skipped(&self, pipeline: &str, stage: &'static str, count: u64) {
-        self.passes_skipped.get_or_create(&StageLabels { pipeline: pipeline.into(), stage }).inc_by(count);
+        let has_run = self.pass_duration.get(&StageLabels { pipeline: pipeline.into(), stage }).is_some();
+        let reason = if has_run { "busy" } else { "stopped" };
+        self.passes_skipped.get_or_create(&SkippedLabels { pipeline: pipeline.into(), stage, reason }).inc_by(count);
     }
 
     /// Takes away what is shown of the state of a pipeline that no longer runs; what was counted stays.
@@ -270,143 +298,6 @@ impl Metrics {
     /// Says how many pipelines run.
     pub fn running(&self, pipelines: usize) {
         self.pipelines.set(pipelines as i64);
-    }
-}
-
-/// A port of `pipeline` to `datasource`, measured.
-pub struct MeteredStore<S> {
-    /// The port itself.
-    pub inner: S,
-    /// Where the figures go.
-    pub metrics: Arc<Metrics>,
-    /// Whose port it is.
-    pub pipeline: String,
-    /// To what.
-    pub datasource: String,
-}
-
-impl<S> MeteredStore<S> {
-    fn labels(&self) -> StoreLabels {
-        StoreLabels { pipeline: self.pipeline.clone(), datasource: self.datasource.clone() }
-    }
-
-    fn failed(&self, error: &ReadError) {
-        let labels = KindLabels { pipeline: self.pipeline.clone(), kind: error.fault.kind().into() };
-        self.metrics.read_errors.get_or_create(&labels).inc();
-    }
-}
-
-#[async_trait]
-impl Read for MeteredStore<Arc<dyn Read>> {
-    async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError> {
-        let (metrics, labels, start) = (&self.metrics, self.labels(), Instant::now());
-        let answer = self.inner.read(query, limits).await;
-        metrics.read_duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
-        match &answer {
-            Ok(answer) => {
-                metrics.read_bytes.get_or_create(&labels).inc_by(answer.bytes);
-                metrics.read_series.get_or_create(&labels).set(answer.frame.series().len() as i64);
-                metrics.read_samples.get_or_create(&labels).inc_by(answer.frame.samples() as u64);
-            }
-            Err(error) => self.failed(error),
-        }
-        answer
-    }
-
-    async fn settles_after(&self) -> Result<Duration, ReadError> {
-        self.inner.settles_after().await.inspect_err(|error| self.failed(error))
-    }
-}
-
-#[async_trait]
-impl Write for MeteredStore<Arc<dyn Write>> {
-    async fn write(&self, frames: &[Frame]) -> Result<Written, WriteError> {
-        let (metrics, labels, start) = (&self.metrics, self.labels(), Instant::now());
-        let written = self.inner.write(frames).await;
-        metrics.write_duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
-        match &written {
-            Ok(written) => {
-                metrics.write_samples.get_or_create(&labels).inc_by(written.samples);
-                metrics.write_retries.get_or_create(&labels).inc_by(written.retries);
-            }
-            Err(_) => drop(metrics.write_errors.get_or_create(&labels).inc()),
-        }
-        written
-    }
-
-    async fn takes_ahead(&self) -> Duration {
-        self.inner.takes_ahead().await
-    }
-}
-
-/// A pipeline's model, measured.
-pub struct MeteredModel {
-    /// The model itself.
-    pub inner: Arc<dyn Forecaster>,
-    /// Where the figures go.
-    pub metrics: Arc<Metrics>,
-    /// Whose model it is.
-    pub pipeline: String,
-    /// Its id.
-    pub model: String,
-    /// What the models behind it had done when that was last looked at: series and seconds, by their ids.
-    pub seen: Mutex<HashMap<String, (u64, f64)>>,
-}
-
-impl Forecaster for MeteredModel {
-    fn forecast(&self, request: &Request<'_>) -> Result<Forecast, ForecastError> {
-        let (metrics, start) = (&self.metrics, Instant::now());
-        let labels = self.labels(&self.model);
-        let forecast = self.inner.forecast(request);
-        metrics.forecast_duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
-        match &forecast {
-            Ok(forecast) => {
-                let failed = forecast.failures().len() as u64;
-                metrics.forecast_series.get_or_create(&labels).inc_by(forecast.series() as u64 - failed);
-                if failed > 0 {
-                    metrics.forecast_errors.get_or_create(&labels).inc_by(failed);
-                }
-            }
-            Err(_) => drop(metrics.forecast_errors.get_or_create(&labels).inc()),
-        }
-        self.used();
-        forecast
-    }
-
-    fn prepare(&self) -> Result<(), ForecastError> {
-        let start = Instant::now();
-        let outcome = self.inner.prepare();
-        self.metrics.model_load.get_or_create(&self.labels(&self.model)).set(start.elapsed().as_secs_f64());
-        outcome
-    }
-
-    fn takes_joint(&self) -> bool {
-        self.inner.takes_joint()
-    }
-
-    fn waits(&self) -> bool {
-        self.inner.waits()
-    }
-
-    fn usage(&self) -> Vec<Usage> {
-        self.inner.usage()
-    }
-}
-
-impl MeteredModel {
-    fn labels(&self, model: &str) -> ModelLabels {
-        ModelLabels { pipeline: self.pipeline.clone(), model: model.to_owned() }
-    }
-
-    /// What the models behind this one have done so far.
-    fn used(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for Usage { model, series, seconds } in self.inner.usage() {
-            let labels = self.labels(&model);
-            let (series_before, seconds_before) = seen.insert(model, (series, seconds)).unwrap_or_default();
-            self.metrics.cascade_series.get_or_create(&labels).inc_by(series.saturating_sub(series_before));
-            self.metrics.cascade_seconds.get_or_create(&labels).inc_by((seconds - seconds_before).max(0.0));
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Real servers for whole tests: started on a free port in a temporary folder, ended when dropped.
 
 mod fickle;
+mod postgres;
 mod prometheus;
 mod scene;
 mod server;
@@ -8,6 +9,7 @@ mod service;
 mod victoria_metrics;
 
 pub use fickle::{Fickle, Mood};
+pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};
 pub use scene::Scene;
 pub use service::Service;

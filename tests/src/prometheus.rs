@@ -7,7 +7,8 @@ use tsdb::prometheus::connection::Connection;
 
 use crate::server::{Program, Server};
 
-const PROGRAM: Program = Program { binary: "prometheus", package: "prometheus", ready: "/-/ready" };
+const PROGRAM: Program =
+    Program::http("prometheus", "`apt-get install --no-install-recommends prometheus` brings it", "/-/ready");
 
 /// What a Prometheus is to do besides receiving.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,11 @@ use tsdb::prometheus::connection::Connection;
 
 use crate::server::{Program, Server};
 
-const PROGRAM: Program = Program { binary: "victoria-metrics", package: "victoria-metrics", ready: "/health" };
+const PROGRAM: Program = Program::http(
+    "victoria-metrics",
+    "`apt-get install --no-install-recommends victoria-metrics` brings it",
+    "/health",
+);
 
 /// A VictoriaMetrics of a test's own.
 ///

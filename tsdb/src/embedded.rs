@@ -9,6 +9,7 @@ mod list;
 mod selectors;
 mod view;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +169,19 @@ impl Read for Embedded {
             .await
             .unwrap_or_else(|panic| Err(ReadFault::Local(format!("the evaluation broke off: {panic}"))))
             .map_err(|fault| ReadError { query: query.query().to_string(), origin: self.name(), fault })
+    }
+
+    async fn metrics(&self) -> Result<Vec<String>, ReadError> {
+        let storage = self.storage.clone();
+        let listed = tokio::task::spawn_blocking(move || storage.list_metrics()).await;
+        let listed = listed.map_err(|panic| panic.to_string()).and_then(|list| list.map_err(|error| error.to_string()));
+        let series = listed.map_err(|reason| ReadError {
+            query: "the names of all metrics".into(),
+            origin: self.name(),
+            fault: ReadFault::Local(reason),
+        })?;
+        let names: BTreeSet<String> = series.into_iter().map(|series| series.name).collect();
+        Ok(names.into_iter().collect())
     }
 }
 

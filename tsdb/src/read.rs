@@ -103,6 +103,14 @@ pub trait Read: Send + Sync {
     async fn settles_after(&self) -> Result<Duration, ReadError> {
         Ok(Duration::ZERO)
     }
+
+    /// The names of the metrics that are there, sorted; none where the store can't tell.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    async fn metrics(&self) -> Result<Vec<String>, ReadError> {
+        Ok(vec![])
+    }
 }
 
 /// A read that failed.

@@ -30,8 +30,7 @@ pub(super) fn check(raw: RawPipeline, reader: &mut Reader) -> Option<Pipeline> {
     let zone = zone(&raw.timezone, reader);
     let forecast_schedule = zone.as_ref().and_then(|zone| schedule(&raw.forecast_schedule, zone, reader));
     let anomaly_schedule = zone.as_ref().and_then(|zone| schedule(&raw.anomaly_schedule, zone, reader));
-    let training = || raw.training.as_ref()?.value.schedule.clone();
-    zone.as_ref().and_then(|zone| schedule(&raw.training_schedule.clone().or_else(training), zone, reader));
+    let training = zone.as_ref().and_then(|zone| super::training::training(&raw, zone, reader));
     let max_series = max_series(&raw.max_series, reader);
     let inputs = super::model::inputs(&raw, reader);
     let anomaly = anomaly(&raw, reader);
@@ -43,6 +42,7 @@ pub(super) fn check(raw: RawPipeline, reader: &mut Reader) -> Option<Pipeline> {
         reach(&raw.forecast_schedule, &forecast_schedule, step.times(horizon_points), reader)?;
     }
     let super::model::Inputs { model, together, covariates } = inputs?;
+    super::training::fits(&raw, &model, reader)?;
     Some(Pipeline {
         name: name?,
         description: raw.description?.value,
@@ -61,6 +61,7 @@ pub(super) fn check(raw: RawPipeline, reader: &mut Reader) -> Option<Pipeline> {
         missing: missing(&raw.missing?, reader)?,
         max_series: max_series?,
         model,
+        training: training?,
         together,
         covariates,
         anomaly: anomaly?,
@@ -80,15 +81,11 @@ fn flat(mut raw: RawPipeline, reader: &mut Reader) -> RawPipeline {
         }
         replace(&mut anomaly.threshold, raw.anomaly_threshold.take(), reader);
     }
-    if let Some(training) = raw.training.as_mut().map(|training| &mut training.value) {
-        replace(&mut training.enabled, raw.training_enabled.clone(), reader);
-        replace(&mut training.schedule, raw.training_schedule.clone(), reader);
-        replace(&mut training.window, raw.training_window.clone(), reader);
-    }
+    super::training::flat(&mut raw, reader);
     raw
 }
 
-fn replace<T>(field: &mut Field<T>, flat: Field<T>, reader: &mut Reader) {
+pub(super) fn replace<T>(field: &mut Field<T>, flat: Field<T>, reader: &mut Reader) {
     let Some(flat) = flat else { return };
     match field {
         Some(nested) if nested.written => {
@@ -200,7 +197,7 @@ fn closest_zone<'z>(found: &str, known: &[&'z str]) -> Option<&'z str> {
     known.iter().copied().find(|zone| city(zone) == wanted).or_else(|| nearest(found, known))
 }
 
-fn schedule(field: &Field<ScheduleText>, zone: &TimeZone, reader: &mut Reader) -> Option<Schedule> {
+pub(super) fn schedule(field: &Field<ScheduleText>, zone: &TimeZone, reader: &mut Reader) -> Option<Schedule> {
     let at = field.as_ref()?;
     match Schedule::parse(&at.value.0, zone) {
         Ok(schedule) => Some(schedule),

@@ -8,10 +8,6 @@ use super::read::{At, Field, Reader};
 pub(super) fn refuse(raw: &RawPipeline, reader: &mut Reader) {
     not_yet(asked(&raw.calendars, |list| !list.is_empty()), "calendars are", "leave them out", reader);
     not_yet(asked(&raw.backfill, |_| true), "a backfill is", "leave it out", reader);
-    // The two forms of training: as a block, whose default is true, and flat.
-    let block = raw.training.as_ref().and_then(|training| asked(&training.value.enabled, |enabled| *enabled));
-    let training = block.or_else(|| asked(&raw.training_enabled, |enabled| *enabled));
-    not_yet(training, "training is", "set it to false; local models learn from their context alone", reader);
     if let Some(anomaly) = &raw.anomaly {
         refuse_anomaly(&anomaly.value, reader);
     }

@@ -55,7 +55,7 @@ document! {
     "covariates" covariates: Vec<RawCovariate> = [];
     /// The model and its parameters.
     "model" model: RawModel = {};
-    /// When and on what the model is trained. Not supported yet: `enabled` must be false.
+    /// When and on what the model is trained.
     "training" training: RawTraining;
     /// How points are scored.
     "anomaly" anomaly: RawAnomaly = {};
@@ -114,7 +114,7 @@ document! {
 }
 
 document! {
-    /// When and on what the model is trained. Not supported yet.
+    /// When and on what the model is trained.
     #[schemars(rename = "Training")]
     struct RawTraining;
 
@@ -124,10 +124,10 @@ document! {
     "schedule" schedule: ScheduleText = "0 0 * * *";
     /// How much history it is trained on.
     "window" window: Length = "30d";
-    /// The URL of a remote trainer.
-    "endpoint" _endpoint: String;
-    /// The training's own parameters.
-    "parameters" _parameters: Map<String, Json> = {};
+    /// The URL of the trainer of a remote model.
+    "endpoint" endpoint: String;
+    /// What the trainer of a remote model is told.
+    "parameters" parameters: Map<String, Json> = {};
 }
 
 document! {

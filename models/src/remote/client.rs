@@ -12,6 +12,7 @@ use reqwest::{RequestBuilder, Response, Url};
 
 use super::fault::{Failed, Fault, readable};
 use super::options::Options;
+use crate::resources::{Resolver, Resources};
 
 /// The content type of an Arrow IPC file.
 pub(super) const ARROW: &str = "application/vnd.apache.arrow.file";
@@ -38,6 +39,7 @@ pub(super) struct Client {
     token_env: Option<String>,
     timeout: Duration,
     pub(super) patience: Patience,
+    resolver: Option<Resolver>,
     http: OnceLock<Result<reqwest::Client, Fault>>,
 }
 
@@ -75,7 +77,7 @@ pub(super) struct Reply {
 
 impl Client {
     /// A client for the endpoint of `options`. Reads and sends nothing.
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options, resources: &Resources) -> Self {
         let patience = Patience {
             retries: options.retries,
             first_wait: Duration::from_millis(500),
@@ -87,6 +89,7 @@ impl Client {
             token_env: options.token_env.clone(),
             timeout: options.timeout,
             patience,
+            resolver: resources.resolver.clone(),
             http: OnceLock::new(),
         }
     }
@@ -126,7 +129,7 @@ impl Client {
     }
 
     async fn once(&self, call: &Call) -> Result<Reply, Fault> {
-        let http = self.http.get_or_init(|| http(&self.url)).as_ref().map_err(Clone::clone)?;
+        let http = self.http.get_or_init(|| http(&self.url, self.resolver.as_ref())).as_ref().map_err(Clone::clone)?;
         let request = match &call.content {
             Content::Nothing => http.get(call.url.clone()),
             Content::Json(body) => {
@@ -194,7 +197,7 @@ fn printable(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-fn http(url: &Url) -> Result<reqwest::Client, Fault> {
+fn http(url: &Url, resolver: Option<&Resolver>) -> Result<reqwest::Client, Fault> {
     // One provider a process; where another part has already chosen one, that one is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // A redirect turns a POST into a GET, or carries series and credentials to where nobody sent them.
@@ -205,6 +208,9 @@ fn http(url: &Url) -> Result<reqwest::Client, Fault> {
     if url.scheme() != "https" {
         // No certificate is loaded, so that a machine without any works too.
         builder = builder.tls_certs_only([]);
+    }
+    if let Some(Resolver(resolver)) = resolver {
+        builder = builder.dns_resolver(resolver.clone()).no_proxy();
     }
     builder.build().map_err(|error| Fault::Setup(describe(error)))
 }

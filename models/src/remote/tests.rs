@@ -23,7 +23,7 @@ fn remote(url: &str, format: Format, parameters: &str) -> Remote {
     let parameters = serde_json::from_str(parameters).unwrap();
     let spec = ModelSpec { id: "m/1".to_owned(), endpoint: Some(endpoint.clone()), parameters };
     let options = Options::new(&spec, &endpoint, TIMEOUT).unwrap();
-    let mut client = Client::new(&options);
+    let mut client = Client::new(&options, &Resources::default());
     client.patience.first_wait = Duration::from_millis(1);
     Remote { client, options }
 }
@@ -420,7 +420,7 @@ fn trained(answer: &str) -> Result<Trained, TrainError> {
         ..ModelSpec::default()
     };
     let training = Training { series: &[("a", &[1.0])], end_ms: END_MS, step: Duration::from_secs(60) };
-    let result = train(&spec, &endpoint, &training);
+    let result = train(&spec, &endpoint, &training, &Resources::default());
     let expected = r#"{"data":[{"unique_id":"a","ds":"2023-11-14T22:13:20Z","y":1.0}],"parameters":{"depth":2}}"#;
     assert_eq!(server.asked()[0].text(), expected);
     result

@@ -13,6 +13,7 @@ use super::options::Options;
 use super::wait;
 use crate::entry::BuildError;
 use crate::forecaster::ForecastError;
+use crate::resources::Resources;
 use crate::spec::{Endpoint, ModelSpec};
 
 /// How long training may take where nothing is said about that.
@@ -56,9 +57,14 @@ pub enum TrainError {
 ///
 /// # Errors
 /// A wrong endpoint or parameter; no answer, or one that names no model.
-pub fn train(spec: &ModelSpec, endpoint: &Endpoint, training: &Training<'_>) -> Result<Trained, TrainError> {
+pub fn train(
+    spec: &ModelSpec,
+    endpoint: &Endpoint,
+    training: &Training<'_>,
+    resources: &Resources,
+) -> Result<Trained, TrainError> {
     let options = Options::new(spec, endpoint, TIMEOUT)?;
-    let client = Client::new(&options);
+    let client = Client::new(&options, resources);
     let failed = |what: String| {
         let name = if spec.id.is_empty() { "remote" } else { &spec.id };
         ForecastError::new(name, format!("{}: {what}", client.endpoint()))

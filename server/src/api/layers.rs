@@ -19,6 +19,7 @@ use tracing::field::Empty;
 
 use super::problem::Problem;
 use crate::app::App;
+use crate::{metrics, traces};
 
 /// The header that names a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -45,6 +46,7 @@ pub(super) fn wrap(router: Router, app: &App) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors(app.clone()))
         .layer(from_fn_with_state(app.clone(), trace))
+        .layer(from_fn_with_state(app.clone(), metrics::http::measure))
         .layer(CompressionLayer::new())
 }
 
@@ -104,13 +106,30 @@ async fn trace(State(app): State<App>, mut request: Request, next: Next) -> Resp
     request.extensions_mut().insert(RequestId(id.clone()));
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let method = request.method().as_str();
-    let span = tracing::info_span!("request", request_id = id, method, path, status = Empty, took_seconds = Empty);
+    let span = tracing::info_span!(
+        "request",
+        request_id = id,
+        method,
+        path,
+        status = Empty,
+        took_seconds = Empty,
+        otel.kind = "server",
+        otel.name = Empty,
+        otel.status_code = Empty
+    );
+    let name = format!("{method} {path}");
+    traces::join(&span, request.headers());
     let started = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = with_problem(response, &id).await;
     span.record("status", response.status().as_u16());
     span.record("took_seconds", started.elapsed().as_secs_f64());
     span.in_scope(|| tracing::debug!("answered"));
+    // Not before: lines of the log need not say it a second time.
+    span.record("otel.name", name);
+    if response.status().is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
     add_headers(response.headers_mut(), &id);
     response
 }

@@ -28,6 +28,9 @@ pub struct Problem {
     /// The request's id, which the header `x-request-id` has too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// After how many seconds it may be tried again, for the header `retry-after`.
+    #[serde(skip)]
+    pub retry_after_seconds: Option<u64>,
 }
 
 /// One thing that is wrong in a body.
@@ -49,7 +52,7 @@ impl Problem {
     /// A problem with a status, a code and what happened.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Self { status: status.as_u16(), code, title, detail: detail.into(), errors: vec![], request_id: None }
+        Self { status: status.as_u16(), code, title, detail: detail.into(), errors: vec![], request_id: None, retry_after_seconds: None }
     }
 
     /// What was asked for is not there.
@@ -73,10 +76,17 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "send an API key or a token: Authorization: Bearer …")
     }
 
+    /// It was too often; `wait` is to pass before the next time.
+    pub fn too_many(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+        let detail = format!("these are too many requests; wait {seconds} s");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail);
+        Self { retry_after_seconds: Some(seconds), ..problem }
+    }
+
     /// The credential doesn't reach.
     pub fn forbidden(role: Role) -> Self {
-        let role = format!("{role:?}").to_lowercase();
-        Self::new(StatusCode::FORBIDDEN, "forbidden", format!("this needs the role {role}"))
+        Self::new(StatusCode::FORBIDDEN, "forbidden", format!("this needs the role {}", role.name()))
     }
 }
 
@@ -118,6 +128,12 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self.clone())).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         // Whoever knows the request's id puts it in.
         response.extensions_mut().insert(self);
         response

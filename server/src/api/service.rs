@@ -1,15 +1,13 @@
 //! `/metrics` and `/health`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,8 +15,8 @@ use utoipa_axum::routes;
 
 use super::Routes;
 use crate::app::App;
-use crate::daemon::status::{Health, Status};
-use crate::metrics::{self, Metrics};
+use crate::daemon::status::Health;
+use crate::metrics::{self, exposition};
 
 /// How long a part may take to say how it goes.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,16 +33,11 @@ pub(super) fn routes() -> Routes {
     Routes { open, viewer: OpenApiRouter::new().routes(routes!(metrics_text)), ..Routes::default() }
 }
 
-/// The same for a program that is no service: what it measures, and how its pipelines go.
-pub fn bare(metrics: Arc<Metrics>, status: Arc<Status>) -> Router {
-    let metrics = move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.render()) };
-    Router::new().route("/metrics", get(metrics)).route("/health", get(move || async move { Json(status.health()) }))
-}
-
-/// The service's own metrics, in the OpenMetrics text format.
-#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String, content_type = metrics::CONTENT_TYPE)))]
-async fn metrics_text(State(app): State<App>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], app.metrics.render())
+/// The service's own metrics, in the OpenMetrics text format where that is accepted, else in that of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String, content_type = exposition::PROMETHEUS)))]
+async fn metrics_text(State(app): State<App>, headers: HeaderMap) -> Response {
+    metrics::jobs::refresh(&app).await;
+    exposition::answer(app.metrics.render(), &headers)
 }
 
 /// Whether the process lives, and has started: it listens only after that.

@@ -1,7 +1,6 @@
 //! `demo`: the whole thing in fast motion, with incidents that are known.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,12 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::net::TcpListener;
 use tsdb::Step;
 
 use super::{CliError, Terminal};
-use crate::api::service::bare;
-use crate::daemon::status::Status;
 use crate::demo::{Demo, DemoError, Plan, outcome::Outcome, show};
 use crate::metrics::Metrics;
 use crate::render::chart::Style;
@@ -40,7 +36,6 @@ const CHARTS: usize = 2;
 Examples:
   openanomaly demo
   openanomaly demo --seed 2 --series 200 --weeks 4
-  openanomaly demo --serve
   openanomaly demo --output json | jq .false_alarms_per_series_week
 
 Exit codes: 0 done, 1 failed, or less than half found, or more than one false alarm a series and week")]
@@ -60,15 +55,6 @@ pub struct DemoArgs {
     /// The form of the result.
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     output: DemoForm,
-    /// Goes on after that, at a speed that eyes can follow, and serves /metrics and /health until Ctrl-C.
-    #[arg(long)]
-    serve: bool,
-    /// How many steps of five minutes pass in a second.
-    #[arg(long, default_value_t = 1.0, value_name = "N", requires = "serve", value_parser = speed)]
-    speed: f64,
-    /// Where /metrics is served.
-    #[arg(long, default_value = "127.0.0.1:8490", value_name = "ADDRESS", requires = "serve")]
-    listen: SocketAddr,
 }
 
 /// The form of the result.
@@ -79,11 +65,6 @@ enum DemoForm {
     Table,
     /// One object, for programs.
     Json,
-}
-
-fn speed(text: &str) -> Result<f64, String> {
-    let speed: f64 = text.parse().map_err(|_| "this is no number".to_string())?;
-    if (0.01..=1000.0).contains(&speed) { Ok(speed) } else { Err("it must lie between 0.01 and 1000".into()) }
 }
 
 /// Runs the command.
@@ -102,23 +83,19 @@ pub fn demo(args: &DemoArgs, terminal: &mut Terminal) -> Result<ExitCode, CliErr
 }
 
 async fn run(args: &DemoArgs, plan: Plan, folder: &Path, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
-    let listener = listen(args).await?;
     let metrics = Metrics::new(terminal.now);
     if args.output == DemoForm::Table {
         show::opening(&plan, terminal.paint, &mut terminal.out)?;
         terminal.out.flush()?;
     }
     let started = Instant::now();
-    let mut demo = tokio::select! {
+    let demo = tokio::select! {
         demo = play(plan, folder, &metrics) => demo?,
         // The folder must go away here too, so that Ctrl-C may not end the process on its own.
         stopped = tokio::signal::ctrl_c() => return Ok(stopped.map(|()| ExitCode::from(STOPPED))?),
     };
     let outcome = demo.outcome().await?;
     show(&demo, &outcome, started.elapsed(), args, terminal).await?;
-    if let Some(listener) = listener {
-        serve(&mut demo, listener, metrics, args.speed, terminal).await?;
-    }
     if args.data.is_some() {
         demo.close();
     }
@@ -127,17 +104,8 @@ async fn run(args: &DemoArgs, plan: Plan, folder: &Path, terminal: &mut Terminal
 
 /// A folder that goes away at the end: in memory where the system has a place for that, since the database waits for
 /// the disk at every write, and nobody needs this one after a power cut.
-fn temporary() -> std::io::Result<tempfile::TempDir> {
+pub(super) fn temporary() -> std::io::Result<tempfile::TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
-}
-
-/// Takes the address first, so that nobody waits only to hear that it is taken.
-async fn listen(args: &DemoArgs) -> Result<Option<TcpListener>, CliError> {
-    if !args.serve {
-        return Ok(None);
-    }
-    let failed = |error| CliError::flag("--listen", &args.listen.to_string(), error);
-    TcpListener::bind(args.listen).await.map(Some).map_err(failed)
 }
 
 /// Everything up to the end of the time that is watched, with a bar where stderr is a terminal.
@@ -180,46 +148,6 @@ async fn show(
     if let Some(reason) = demo.instead() {
         writeln!(terminal.out, "{}", paint.ink(Ink::Faint, reason))?;
     }
-    show::next(args.serve, paint, &mut terminal.out)?;
+    show::next(paint, &mut terminal.out)?;
     Ok(terminal.out.flush()?)
-}
-
-/// Lets time pass step by step, and answers questions, until Ctrl-C.
-async fn serve(
-    demo: &mut Demo,
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    speed: f64,
-    terminal: &mut Terminal,
-) -> Result<(), CliError> {
-    let address = listener.local_addr()?;
-    let status = Arc::new(Status::default());
-    status.configured(demo.pipelines().map(|pipeline| pipeline.name.as_str()), vec![]);
-    metrics.running(demo.pipelines().count());
-    let server = axum::serve(listener, bare(metrics, status));
-    let server = tokio::spawn(async move { server.await });
-    let serving = format!("Serving http://{address}/metrics · Ctrl-C ends it");
-    writeln!(terminal.out, "\n{}", terminal.paint.ink(Ink::Strong, serving))?;
-    terminal.out.flush()?;
-    let bar = ProgressBar::new_spinner();
-    let mut clock = tokio::time::interval(Duration::from_secs_f64(1.0 / speed));
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let stopped = tokio::signal::ctrl_c();
-    tokio::pin!(stopped);
-    loop {
-        tokio::select! {
-            stop = &mut stopped => {
-                stop?;
-                break;
-            }
-            _ = clock.tick() => {}
-        }
-        demo.advance(1).await?;
-        let now = time(demo.now(), Step::from_millis(60_000).expect("it is above zero"));
-        bar.set_message(format!("{now} · {} points scored", demo.figures().scored));
-        bar.tick();
-    }
-    bar.finish_and_clear();
-    server.abort();
-    Ok(())
 }

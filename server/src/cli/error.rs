@@ -39,6 +39,12 @@ pub enum CliError {
     /// The service can't start.
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
+    /// A copy of the database can't be made or put back.
+    #[error(transparent)]
+    Backup(#[from] crate::backup::BackupError),
+    /// Traces can't be sent.
+    #[error(transparent)]
+    Traces(#[from] crate::traces::TracesError),
     /// The demo broke off.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),

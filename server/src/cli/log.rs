@@ -1,9 +1,17 @@
 //! What is logged, and how.
 
+mod json;
+
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::CliError;
+use crate::traces::Traces;
 
 /// How much is logged to stderr, and in which form.
 #[derive(clap::Args, Debug)]
@@ -40,11 +48,11 @@ pub enum LogFormat {
 /// What is logged of ONNX Runtime where nobody asks for more.
 const RUNTIME: &str = "ort=error";
 
-/// Starts logging; `quiet` is the level where nothing else is asked for.
+/// Starts logging, and `traces` where they are wanted; `quiet` is the level where nothing else is asked for.
 ///
 /// # Errors
 /// A filter that can't be read.
-pub fn init(args: &LogArgs, quiet: &str) -> Result<(), CliError> {
+pub fn init(args: &LogArgs, quiet: &str, traces: Option<&Traces>) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(level(args, quiet)).map_err(|error| {
         CliError::Usage(format!("--log-level {}: {error}", args.log_level.as_deref().unwrap_or("")))
     })?;
@@ -54,13 +62,24 @@ pub fn init(args: &LogArgs, quiet: &str) -> Result<(), CliError> {
     } else {
         filter.add_directive(RUNTIME.parse().expect("it is well formed"))
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start, as in tests, keeps the first one's logging.
-    let _ = match args.log_format {
-        LogFormat::Text => builder.with_ansi(super::terminal::stderr_has_colors()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match args.log_format {
+        LogFormat::Text => lines.with_ansi(super::terminal::stderr_has_colors()).boxed(),
+        LogFormat::Json => lines.fmt_fields(JsonFields::new()).event_format(json::Flat).boxed(),
     };
+    // However little is logged, a line says which request and which pass it belongs to.
+    let lines = lines.with_filter(filter.or(filter_fn(is_span_of_ours)));
+    let spans = traces.map(|traces| {
+        traces.layer().with_filter(Targets::new().with_target("server", Level::INFO).with_target("engine", Level::INFO))
+    });
+    // A second start, as in tests, keeps the first one's logging.
+    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
     Ok(())
+}
+
+fn is_span_of_ours(metadata: &Metadata<'_>) -> bool {
+    let is_ours = metadata.target().starts_with("server") || metadata.target().starts_with("engine");
+    metadata.is_span() && is_ours && *metadata.level() <= Level::INFO
 }
 
 fn level<'a>(args: &'a LogArgs, quiet: &'a str) -> &'a str {

@@ -63,6 +63,25 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// All of them, from the least.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Editor, Self::Admin];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Editor => "editor",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
 /// Who gets in. Without a credential the service is open to this machine, and refuses to listen on any other address.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -217,6 +236,22 @@ pub struct Otlp {
 
 fn all() -> f64 {
     1.0
+}
+
+impl Otlp {
+    /// What can't be meant.
+    ///
+    /// # Errors
+    /// The key concerned, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        if !(self.endpoint.starts_with("http://") || self.endpoint.starts_with("https://")) {
+            return Err(format!("`endpoint: {}` must begin with `http://` or `https://`", self.endpoint));
+        }
+        if !(0.0..=1.0).contains(&self.ratio) {
+            return Err(format!("`ratio: {}` must be from 0 to 1", self.ratio));
+        }
+        Ok(())
+    }
 }
 
 /// The address of the database that is `given`, with a file that starts at `folder`; `openanomaly.db` in it where none

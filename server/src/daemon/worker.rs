@@ -7,6 +7,7 @@ use engine::schedule::spread;
 use engine::{PassError, Pipeline, Ports, Report, Schedule, Watch};
 use models::{ForecastError, Forecaster};
 use tokio::sync::watch;
+use tracing::Instrument;
 use tsdb::Timestamp;
 
 use crate::app::App;
@@ -191,9 +192,10 @@ impl Worker {
             metrics.skipped(&self.name, stage.name(), missed);
         }
         let start = Instant::now();
+        let span = tracing::info_span!("pass", pipeline = self.name, stage = stage.name(), %tick);
         let outcome = match stage {
-            Stage::Anomaly => watch.judge(tick).await,
-            Stage::Forecast => watch.forecast(tick).await,
+            Stage::Anomaly => watch.judge(tick).instrument(span).await,
+            Stage::Forecast => watch.forecast(tick).instrument(span).await,
         };
         let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
         metrics.pass(&self.name, stage.name(), took, word);

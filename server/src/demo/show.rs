@@ -130,14 +130,14 @@ pub fn summary(outcome: &Outcome, took: Duration, paint: Paint, out: &mut dyn Wr
 ///
 /// # Errors
 /// The writer's.
-pub fn next(serves: bool, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+pub fn next(paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     let lines = [
-        ("openanomaly demo --serve", "the same, then live: metrics on http://127.0.0.1:8490/metrics"),
+        ("openanomaly run --demo", "such a fleet live, and a page to watch it: http://127.0.0.1:8490"),
         ("openanomaly detect metrics.csv", "your own file; or a server: detect http://localhost:9090 -q up"),
         ("openanomaly run --config FILE", "the service, with your pipelines on their schedules"),
     ];
     writeln!(out)?;
-    for (command, what) in lines.into_iter().skip(usize::from(serves)) {
+    for (command, what) in lines {
         writeln!(out, "  {}  {}", paint.ink(Ink::Actual, format!("{command:<31}")), paint.ink(Ink::Faint, what))?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, Response, Url};
 
-use super::connection::{Auth, Connection, Retry, Tenant, Tls};
+use super::connection::{Auth, Connection, Resolver, Retry, Tenant, Tls};
 
 /// The longest wait that a server's `Retry-After` is obeyed for; what it asks beyond that is cut to this.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -95,11 +95,14 @@ impl Client {
     /// A URL, header, tenant or certificate that can't be used, or a file that can't be read.
     pub fn new(connection: &Connection) -> Result<Self, ClientError> {
         let base = base(connection)?;
-        let builder = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .default_headers(headers(connection)?)
             .gzip(connection.gzip)
             .timeout(connection.timeout)
             .redirect(reqwest::redirect::Policy::none());
+        if let Some(Resolver(resolver)) = &connection.resolver {
+            builder = builder.dns_resolver(resolver.clone()).no_proxy();
+        }
         let http = tls(builder, &connection.tls, base.scheme() == "https")?
             .build()
             .map_err(|e| ClientError::Build { url: printable(&base), reason: describe(e) })?;

@@ -1,6 +1,7 @@
 //! How to reach a server: address, credentials, TLS, headers, patience.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How to reach a server.
@@ -25,6 +26,18 @@ pub struct Connection {
     pub timeout: Duration,
     /// How often, and how soon, a request that failed is sent again.
     pub retry: Retry,
+    /// Says where the server's name leads, instead of the system.
+    pub resolver: Option<Resolver>,
+}
+
+/// Says to which addresses a name leads, and may refuse to. No proxy is used beside it, which would look for itself.
+#[derive(Clone)]
+pub struct Resolver(pub Arc<dyn reqwest::dns::Resolve>);
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver(…)")
+    }
 }
 
 impl Connection {
@@ -40,6 +53,7 @@ impl Connection {
             gzip: false,
             timeout: Duration::from_secs(30),
             retry: Retry::default(),
+            resolver: None,
         }
     }
 }

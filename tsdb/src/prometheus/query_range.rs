@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::client::{Client, ClientError, Direction, describe, error_body, is_retryable, readable, retry_after};
 use super::connection::{Connection, Tenant};
 use super::matrix::{Parser, Rows};
-use super::settling;
+use super::{names, settling};
 use crate::read::{Answer, Bound, Limits, RangeQuery, Read, ReadError, ReadFault};
 
 const PATH: &str = "/api/v1/query_range";
@@ -147,6 +147,14 @@ impl Read for QueryRange {
         let ask = || settling::settles_after(&self.client, self.is_cluster);
         self.settles_after.get_or_try_init(ask).await.copied().map_err(|fault| ReadError {
             query: "/flags".to_string(),
+            origin: self.client.printable_url(),
+            fault,
+        })
+    }
+
+    async fn metrics(&self) -> Result<Vec<String>, ReadError> {
+        names::metrics(&self.client).await.map_err(|fault| ReadError {
+            query: "the names of all metrics".to_string(),
             origin: self.client.printable_url(),
             fault,
         })

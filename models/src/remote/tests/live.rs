@@ -115,7 +115,7 @@ fn check_training(url: &str) {
     let values: Vec<f64> = (0..120).map(wave).collect();
     let endpoint = Endpoint { url: format!("{url}/train"), format: Format::Json };
     let training = Training { series: &[("a", &values)], end_ms: END_MS, step: Duration::from_secs(60) };
-    let trained = train(&ModelSpec::default(), &endpoint, &training).unwrap();
+    let trained = train(&ModelSpec::default(), &endpoint, &training, &Resources::default()).unwrap();
     assert_eq!(trained.model_id.as_deref(), Some("seasonal-naive-12"));
     let model = remote(&format!("{url}/predict"), Format::Json, r#"{"model_id": "seasonal-naive-12"}"#);
     check_wave(&ask(&model, &[&values]).unwrap(), 0, 120);

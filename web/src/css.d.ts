@@ -1,0 +1,2 @@
+// esbuild puts it beside the bundle.
+declare module "*.css";

@@ -1,0 +1,86 @@
+// What was found: a list with filters, and what people say about it.
+
+import { all, events, post, url } from "../api";
+import { button, empty, fill, h, toast } from "../dom";
+import { duration, number, short, time } from "../format";
+import { remember, type View } from "../shell";
+import type { Incident, Pipeline } from "../types";
+
+const DAY = 86_400_000;
+const SPANS: [string, number][] = [["1 day", 1], ["7 days", 7], ["30 days", 30], ["1 year", 365]];
+const VERDICTS: [string, string, string][] = [
+  ["anomaly", "Real", "It was really an anomaly"],
+  ["expected", "Expected", "Nothing was wrong"],
+  ["maintenance", "Maintenance", "Somebody was working on it"],
+];
+
+export const incidents: View = async ({ query, signal, keys }) => {
+  const list = h("div");
+  const names = (await all<Pipeline>("/api/v1/pipelines", signal)).map((one) => one.name);
+  const pipeline = h("select", { "aria-label": "Pipeline", value: query.get("pipeline") ?? "", onChange: () => load() }, h("option", { value: "" }, "All pipelines"), names.map((name) => h("option", { value: name }, name)));
+  const span = h("select", { "aria-label": "Time", value: query.get("days") ?? "7", onChange: () => load() }, SPANS.map(([label, days]) => h("option", { value: days }, `Last ${label}`)));
+  const score = h("select", { "aria-label": "Least score", value: query.get("score") ?? "", onChange: () => load() }, [["", "Any score"], ["2", "Score 2 or more"], ["5", "Score 5 or more"], ["10", "Score 10 or more"]].map(([value, label]) => h("option", { value }, label!)));
+  const search = h("input", { type: "search", placeholder: "Search labels", "aria-label": "Search labels", onInput: () => draw() });
+  let items: Incident[] = [];
+
+  const load = async () => {
+    remember({ pipeline: pipeline.value, days: span.value, score: score.value });
+    const from = new Date(Date.now() - Number(span.value) * DAY).toISOString();
+    items = await all<Incident>(url("/api/v1/anomalies", { pipeline: pipeline.value, from, min_score: score.value }), signal);
+    items.sort((a, b) => Date.parse(b.from) - Date.parse(a.from));
+    draw();
+  };
+  const draw = () => {
+    const wanted = search.value.toLowerCase();
+    const shown = items.filter((one) => `${one.pipeline} ${one.series}`.toLowerCase().includes(wanted));
+    if (shown.length) fill(list, table(shown, load));
+    else if (names.length) fill(list, empty("No incidents", "Nothing unusual was found in this time. Choose a longer one, or ", h("a", { href: "#/jobs" }, "score the history"), " of a pipeline."));
+    else fill(list, empty("No incidents", "Nothing is watched yet. ", h("a", { href: "#/playground" }, "Make a pipeline"), " first."));
+  };
+
+  await load();
+  // New ones are told as they come; where that isn't possible, the list is as it was read.
+  events("/api/v1/anomalies/events", signal, () => load()).catch(() => undefined);
+  keys({ r: ["Read again", load] });
+  return h("div", {}, h("div", { class: "head" }, h("h1", {}, "Incidents"), h("span", { class: "grow" }), pipeline, span, score, search), list);
+};
+
+function table(items: Incident[], load: () => unknown): HTMLElement {
+  const head = ["Began", "Lasted", "Pipeline", "Series", "Score", "Actual, expected", "Verdict"].map((title) => h("th", { scope: "col" }, title));
+  return h("table", { class: "cards" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, items.map((one) => row(one, load))));
+}
+
+/** Where the chart shows it, with what was around it. */
+export function place(one: Incident): string {
+  const [from, until] = [Date.parse(one.from), Date.parse(one.until)];
+  const room = Math.max((until - from) * 3, DAY / 2);
+  return `#${url(`/pipelines/${encodeURIComponent(one.pipeline)}`, { series: one.series, from: from - room, until: Math.min(until + room, Date.now()) })}`;
+}
+
+function row(one: Incident, load: () => unknown): HTMLElement {
+  const names = Object.keys(one.labels).filter((name) => !["job", "code"].includes(name));
+  return h(
+    "tr",
+    {},
+    h("td", { "data-name": "Began" }, h("a", { href: place(one) }, time(one.from))),
+    h("td", { "data-name": "Lasted" }, duration(Date.parse(one.until) - Date.parse(one.from))),
+    h("td", { "data-name": "Pipeline" }, one.pipeline),
+    h("td", { "data-name": "Series" }, h("span", { class: "cut", title: one.series }, short(one.labels, names))),
+    h("td", { "data-name": "Score", class: "score odd" }, number(one.peak_score)),
+    h("td", { "data-name": "Actual, expected" }, `${number(one.peak_actual)}, ${number(one.peak_expected)}`),
+    h("td", { class: "actions" }, verdicts(one, load)),
+  );
+}
+
+/** Buttons by which a person says what an incident was. */
+export function verdicts(one: Incident, done: () => unknown): HTMLElement {
+  const say = (verdict: string) => async () => {
+    await post("/api/v1/feedback", { incident: one.id, verdict });
+    one.verdict = verdict;
+    toast("Thank you, noted");
+    done();
+  };
+  const choice = ([verdict, label, title]: [string, string, string]) => button(label, say(verdict), { class: "small", title, "aria-pressed": one.verdict === verdict ? "true" : "false" });
+  return h("div", { class: "group", role: "group", "aria-label": "Verdict" }, VERDICTS.map(choice));
+}
+
