@@ -11,6 +11,7 @@ use tsdb::{
 
 use crate::context::History;
 use crate::covariates;
+use crate::incident::{Anomalous, anomalous};
 use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
 use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
 use crate::pipeline::Pipeline;
@@ -55,12 +56,14 @@ impl PassError {
         }
     }
 
-    /// Whether the store could not be reached, so that it may go better later.
+    /// Whether the same may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Read(error) => error.is_retryable(),
             Self::Write(error) => error.is_retryable(),
-            _ => false,
+            // A model may be behind a URL.
+            Self::Forecast(_) => true,
+            Self::Collision(_) | Self::Frame(_) => false,
         }
     }
 }
@@ -107,6 +110,16 @@ pub struct Watch {
     /// Points up to this one may have been written already, though they are not judged yet.
     unsure_until: Option<Timestamp>,
     names: Names,
+    anomalous: Vec<Anomalous>,
+}
+
+/// How far a pipeline has judged, for whoever goes on with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest point that has been judged.
+    pub judged_until: Option<Timestamp>,
+    /// Points up to this one may have been written already, though they are not judged yet.
+    pub unsure_until: Option<Timestamp>,
 }
 
 impl Watch {
@@ -115,7 +128,16 @@ impl Watch {
         let pipeline = Arc::new(pipeline);
         let history = Arc::new(History::starting(Timestamp::default(), pipeline.step));
         let names = Names::new(pipeline.clone());
-        Self { pipeline, ports, history, outlooks: VecDeque::new(), judged_until: None, unsure_until: None, names }
+        Self {
+            pipeline,
+            ports,
+            history,
+            outlooks: VecDeque::new(),
+            judged_until: None,
+            unsure_until: None,
+            names,
+            anomalous: vec![],
+        }
     }
 
     /// The pipeline.
@@ -126,6 +148,23 @@ impl Watch {
     /// The newest point that has been judged.
     pub fn judged_until(&self) -> Option<Timestamp> {
         self.judged_until
+    }
+
+    /// How far it has judged.
+    pub fn standing(&self) -> Standing {
+        Standing { judged_until: self.judged_until, unsure_until: self.unsure_until }
+    }
+
+    /// Goes on where somebody else has stopped.
+    pub fn take_over(&mut self, standing: Standing) {
+        self.judged_until = self.judged_until.max(standing.judged_until);
+        self.unsure_until = self.unsure_until.max(standing.unsure_until);
+    }
+
+    /// What was found anomalous since this was last asked, by passes that failed later on too: a series once for each
+    /// turn in which it was. After a restart the points of the last turn come again.
+    pub fn take_anomalous(&mut self) -> Vec<Anomalous> {
+        std::mem::take(&mut self.anomalous)
     }
 
     /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
@@ -213,23 +252,25 @@ impl Watch {
 
     async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
         let outlook = self.outlook(turn.origin, report).await?;
-        let mut frames = tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
+        let (found, frames) = tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
             let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
             sheet.judge(turn, &outlook, &self.history, &self.pipeline);
-            self.names.scores(sheet.finish())
-        })?;
+            let scored = sheet.finish();
+            (anomalous(&scored), self.names.scores(scored))
+        });
+        let mut frames = frames?;
         if self.unsure_until.is_some_and(|until| turn.first <= until) {
             self.blank_written(&mut frames, turn).await?;
         }
         report.count(&frames);
-        if !self.pipeline.output.write_anomaly_score {
-            return Ok(());
-        }
-        if let Err(error) = self.write(&frames, report).await {
+        if self.pipeline.output.write_anomaly_score
+            && let Err(error) = self.write(&frames, report).await
+        {
             // Some of the turn may have been written.
             self.unsure_until = self.unsure_until.max(Some(turn.last));
             return Err(error.into());
         }
+        self.anomalous.extend(found);
         Ok(())
     }
 
@@ -241,15 +282,8 @@ impl Watch {
     }
 
     /// Takes out of `frames` what an earlier attempt has written of `turn`, so that no sample is written twice.
-    async fn blank_written(&self, frames: &mut [Frame; 5], turn: Turn) -> Result<(), PassError> {
-        for (kind, frame) in SCORE_KINDS.iter().zip(frames) {
-            let query = format!("timestamp({})", selector(&self.pipeline, kind));
-            let query = RangeQuery::new(query, turn.first, turn.last, self.pipeline.step);
-            let Some(query) = query else { continue };
-            let answer = self.ports.written.read(&query, &self.limits()).await?;
-            blank_written(frame, &answer.frame);
-        }
-        Ok(())
+    async fn blank_written(&self, frames: &mut [Frame; 5], turn: Turn) -> Result<(), ReadError> {
+        leave_out_written(&self.pipeline, &*self.ports.written, frames, turn.first, turn.last).await
     }
 
     /// Makes the history reach from the context of `origin` up to `until`, reading only what is not there yet.
@@ -291,7 +325,7 @@ impl Watch {
     }
 
     fn limits(&self) -> Limits {
-        Limits { series: self.pipeline.max_series, ..Limits::default() }
+        limits(&self.pipeline)
     }
 
     /// Drops the series that had no value in the whole context of `origin`.
@@ -356,13 +390,35 @@ impl Watch {
 
 impl Report {
     /// Counts the five frames of a turn, in the order of [`SCORE_KINDS`].
-    fn count(&mut self, [score, y, _, lower, upper]: &[Frame; 5]) {
+    pub(crate) fn count(&mut self, [score, y, _, lower, upper]: &[Frame; 5]) {
         let scores = || score.values().iter().filter(|score| !score.is_nan());
         self.scored += scores().count();
         self.anomalous += scores().filter(|score| **score > 1.0).count();
         let bands = lower.values().iter().zip(upper.values());
         self.inside += y.values().iter().zip(bands).filter(|(y, (low, high))| *low <= *y && *y <= *high).count();
     }
+}
+
+/// How much a pipeline reads at once.
+pub(crate) fn limits(pipeline: &Pipeline) -> Limits {
+    Limits { series: pipeline.max_series, ..Limits::default() }
+}
+
+/// Takes out of the score `frames` what is written already from `first` to `last`.
+pub(crate) async fn leave_out_written(
+    pipeline: &Pipeline,
+    written: &dyn Read,
+    frames: &mut [Frame; 5],
+    first: Timestamp,
+    last: Timestamp,
+) -> Result<(), ReadError> {
+    for (kind, frame) in SCORE_KINDS.iter().zip(frames) {
+        let query = format!("timestamp({})", selector(pipeline, kind));
+        let Some(query) = RangeQuery::new(query, first, last, pipeline.step) else { continue };
+        let answer = written.read(&query, &limits(pipeline)).await?;
+        blank_written(frame, &answer.frame);
+    }
+    Ok(())
 }
 
 /// Runs `work` on the threads for computing, or on one of its own where it only waits; `None` if it panicked.

@@ -122,7 +122,11 @@ mod tests {
         };
         let mstl = seasons.iter().flat_map(trends);
         check("mstl", json!({}), &[json!({})].into_iter().chain(mstl).collect::<Vec<_>>());
-        check("zscore", json!({}), &[json!({}), json!({"seasonal_interval": "1d"}), json!({"seasonal_interval": "7d"})]);
+        check(
+            "zscore",
+            json!({}),
+            &[json!({}), json!({"seasonal_interval": "1d"}), json!({"seasonal_interval": "7d"})],
+        );
         check("cascade", json!({}), &[json!({})]);
         check("nano", json!({}), &[json!({})]);
     }

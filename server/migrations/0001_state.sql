@@ -4,9 +4,15 @@
 CREATE TABLE pipelines (
     name TEXT PRIMARY KEY,
     document TEXT NOT NULL,
-    version TEXT NOT NULL,
     changed_ms BIGINT NOT NULL
 );
+
+-- How often a table was changed, counted with each change, so that every process sees those of the others.
+CREATE TABLE revisions (
+    name TEXT PRIMARY KEY,
+    revision BIGINT NOT NULL
+);
+INSERT INTO revisions (name, revision) VALUES ('pipelines', 0);
 
 -- One row a pass.
 CREATE TABLE runs (
@@ -71,8 +77,10 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_to_do ON jobs (state, priority, run_after_ms);
 CREATE INDEX jobs_by_state ON jobs (state, kind);
 CREATE INDEX jobs_by_time ON jobs (created_ms);
+CREATE INDEX jobs_by_owner ON jobs (owner);
 
--- Trained versions of the model of a pipeline. At most one of a pipeline's is current.
+-- Trained versions of the model of a pipeline. At most one of a pipeline's is current; `base` says which model and
+-- parameters of the pipeline's document it was trained from, and `current_ms` when it last became current.
 CREATE TABLE models (
     id TEXT PRIMARY KEY,
     pipeline TEXT NOT NULL,
@@ -83,9 +91,11 @@ CREATE TABLE models (
     source TEXT NOT NULL,
     hash TEXT NOT NULL,
     parameters TEXT NOT NULL,
+    base TEXT NOT NULL,
     evaluation TEXT NOT NULL,
     created_ms BIGINT NOT NULL,
     created_by TEXT NOT NULL,
+    current_ms BIGINT,
     UNIQUE (pipeline, version)
 );
 
@@ -103,9 +113,13 @@ CREATE TABLE incidents (
     peak_lower DOUBLE PRECISION NOT NULL,
     peak_upper DOUBLE PRECISION NOT NULL,
     points BIGINT NOT NULL,
+    -- Until when another point may still belong to it.
+    open_until_ms BIGINT NOT NULL,
+    created_ms BIGINT NOT NULL,
     changed_ms BIGINT NOT NULL,
     UNIQUE (pipeline, series, start_ms)
 );
+CREATE INDEX incidents_by_start ON incidents (start_ms);
 CREATE INDEX incidents_by_end ON incidents (end_ms);
 CREATE INDEX incidents_by_change ON incidents (changed_ms);
 
@@ -155,7 +169,7 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_by_time ON audit_log (at_ms);
 
--- Who does what, among several processes on one database.
+-- Who does what, among several processes on one database: `pipeline/NAME` or `task/NAME`, by the database's own clock.
 CREATE TABLE leases (
     name TEXT PRIMARY KEY,
     owner TEXT NOT NULL,

@@ -3,12 +3,15 @@
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use engine::store::PipelineStore;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tsdb::Timestamp;
 
 use crate::assembly::Assembly;
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::daemon::journal::Journal;
+use crate::daemon::standings::Standings;
 use crate::daemon::status::Status;
 use crate::daemon::worker;
 use crate::database::Database;
@@ -36,10 +39,16 @@ pub struct Parts {
     pub auth: Auth,
     /// How each pipeline goes.
     pub status: Arc<Status>,
+    /// Where passes note what they did.
+    pub journal: Journal,
     /// The name of this process among those that share the database.
     pub instance: String,
     /// Cancelled when the service stops: no request comes in any more, and streams end.
     pub stopping: CancellationToken,
+    /// Wakes who does jobs.
+    pub new_job: Notify,
+    /// How far each pipeline has judged.
+    pub standings: Standings,
     /// What a reload replaces.
     pub current: RwLock<Current>,
 }
@@ -76,8 +85,13 @@ impl App {
 
     /// A new id, which sorts by the time at which it was made.
     pub fn new_id(&self) -> String {
-        uuid::Uuid::now_v7().to_string()
+        new_id()
     }
+}
+
+/// A new id, which sorts by the time at which it was made.
+pub fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 impl std::ops::Deref for App {

@@ -189,6 +189,9 @@ impl Assembly {
         {
             url.as_deref().map_or(Ok(()), |url| self.reading.check(url)).map_err(wrong(field))?;
         }
+        if let Some((url, training)) = pipeline.training.as_ref().and_then(|one| Some((one.endpoint.as_ref()?, one))) {
+            self.check_endpoint(url, &training.parameters).map_err(wrong("training.endpoint"))?;
+        }
         let Some(endpoint) = &pipeline.model.endpoint else { return Ok(()) };
         self.check_endpoint(&endpoint.url, &pipeline.model.parameters).map_err(wrong("model.endpoint"))
     }
@@ -218,6 +221,7 @@ impl Assembly {
     /// # Errors
     /// A datasource that is not there or can't be used.
     pub fn readers(&self, pipeline: &Pipeline, trust: Trust) -> Result<(Arc<dyn Read>, Arc<dyn Read>), AssemblyError> {
+        self.check(pipeline, trust)?;
         self.store(pipeline, trust).map(|store| (store.source, store.written))
     }
 
@@ -389,4 +393,50 @@ fn auth(name: &str, datasource: &Datasource) -> Result<Auth, AssemblyError> {
     }
     let from_file = datasource.bearer_token_file.as_deref().map(secret).transpose()?;
     Ok(from_file.or(datasource.bearer_token.clone()).map_or(Auth::None, Auth::Bearer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::service::Egress;
+
+    fn datasource() -> Datasource {
+        Datasource {
+            url: Some("https://vm.example:8428/base".into()),
+            write_url: Some("http://vminsert.example".into()),
+            bearer_token: Some("s3cret".into()),
+            headers: BTreeMap::from([("X-Key".into(), "s3cret".into())]),
+            params: BTreeMap::from([("extra_label".into(), "team=a".into())]),
+            org_id: Some("team-a".into()),
+            ..Datasource::default()
+        }
+    }
+
+    #[test]
+    fn credentials_go_to_the_datasource_s_own_servers_and_nowhere_else() {
+        let own = datasource();
+        let guard = Guard::new(&Egress::default(), own.urls()).unwrap();
+        let check = |url: &str, is_own: bool| {
+            let foreign = Foreign { guard: &guard, own: &own };
+            let given = Datasource { url: Some(url.into()), ..own.clone() };
+            let found = connection("a", &given, url.into(), Some(foreign)).unwrap();
+            assert_eq!(found.auth == Auth::Bearer("s3cret".into()), is_own, "{url}");
+            assert_eq!(found.headers.len() + found.params.len(), if is_own { 2 } else { 0 }, "{url}");
+            assert_eq!(found.tenant.is_some(), is_own, "{url}");
+            assert!(found.resolver.is_some(), "{url}");
+        };
+        check("https://vm.example:8428/other", true);
+        check("https://VM.example:8428", true);
+        check("http://vminsert.example:80/x", true);
+        for other in [
+            "http://vm.example:8428",
+            "https://vm.example",
+            "https://evil.example:8428",
+            "https://vm.example.evil:8428",
+        ] {
+            check(other, false);
+        }
+        let trusted = connection("a", &own, "http://elsewhere".into(), None).unwrap();
+        assert!(trusted.auth == Auth::Bearer("s3cret".into()) && trusted.resolver.is_none());
+    }
 }

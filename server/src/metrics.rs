@@ -143,6 +143,7 @@ pub struct Metrics {
     reloads: Family<OutcomeLabels, Counter>,
     last_reload: Gauge,
     pipelines: Gauge,
+    records_lost: Counter,
     /// Requests of the API.
     pub(crate) http: http::Requests,
     /// The queue.
@@ -184,6 +185,7 @@ impl Metrics {
             reloads: Family::default(),
             last_reload: Gauge::default(),
             pipelines: Gauge::default(),
+            records_lost: Counter::default(),
             http: http::Requests::default(),
             jobs: jobs::Jobs::default(),
         };
@@ -226,6 +228,7 @@ impl Metrics {
             reloads: "config_reloads", "Reloads of the configuration by outcome";
             last_reload: "config_last_reload_successful", "1 where all of the configuration is good, else 0";
             pipelines: "pipelines", "Pipelines that run";
+            records_lost: "records_lost", "Runs and anomalous points that were not recorded, the database being away";
         );
     }
 
@@ -293,6 +296,11 @@ impl Metrics {
     /// Says whether all of the configuration is good.
     pub fn configured(&self, is_good: bool) {
         self.last_reload.set(i64::from(is_good));
+    }
+
+    /// Counts runs and anomalous points that were not recorded.
+    pub fn records_lost(&self, count: usize) {
+        self.records_lost.inc_by(count as u64);
     }
 
     /// Says how many pipelines run.

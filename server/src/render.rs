@@ -8,7 +8,6 @@ pub mod export;
 pub(crate) mod fixture;
 pub mod format;
 pub mod html;
-pub mod incidents;
 pub mod prediction;
 pub mod table;
 
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 use engine::Scored;
 
-pub use incidents::Incident;
+pub use engine::incident::Incident;
 
 /// What one detection found, and how.
 #[derive(Clone, Debug)]

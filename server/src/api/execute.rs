@@ -5,7 +5,7 @@ mod inline;
 mod task;
 
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::outlook::{Turn, newest};
 use engine::output::Names;
-use engine::pipeline::duration::Show;
+use engine::pipeline::duration::{self, Show};
 use engine::store::Document;
 use engine::{History, Pipeline, Ports, covariates};
 use models::{ForecastError, Forecaster};
@@ -66,6 +66,8 @@ struct Order {
     series: Option<Vec<Series>>,
     /// When it is run, instead of now.
     at: Option<Time>,
+    /// How much of what the query answers is judged, such as `2d`, instead of one horizon.
+    last: Option<String>,
     /// Whether nothing is written.
     #[serde(default)]
     dry_run: bool,
@@ -141,13 +143,15 @@ async fn execute(app: &App, mut order: Order, aim: Aim) -> Result<Json<Outcome>,
     let started = Instant::now();
     let series = order.series.take();
     let at = order.at.as_ref().map(Time::get).transpose().map_err(|message| invalid("at", message))?;
+    let last = order.last.as_deref().map(duration::parse).transpose();
+    let last = last.map_err(|error| invalid("last", error.to_string()))?.unwrap_or_default();
     let (document, dry_run) = (order.document(series.is_some())?, order.dry_run);
     let (work, ports) = match series {
         Some(series) => (given(document, series)?, None),
         None => {
             let pipeline = checked(&document)?;
             let ports = adhoc_ports(app, &pipeline)?;
-            (read(&ports, pipeline, at.unwrap_or_else(|| app.now())).await?, Some(ports))
+            (read(&ports, pipeline, at.unwrap_or_else(|| app.now()), last).await?, Some(ports))
         }
     };
     let Work { pipeline, history, mut turns, origin, offset, mut warnings } = work;
@@ -261,21 +265,26 @@ fn wrong_series(path: &str, message: impl Into<String>) -> Problem {
     problem
 }
 
-/// What the pipeline's query answers: a context, and after it a horizon that is judged.
-async fn read(ports: &Ports, mut pipeline: Pipeline, at: Timestamp) -> Result<Work, Problem> {
+/// What the pipeline's query answers: a context, and after it a horizon that is judged, or `last`, if that is longer.
+async fn read(ports: &Ports, mut pipeline: Pipeline, at: Timestamp, last: Duration) -> Result<Work, Problem> {
     let _turn = READING.acquire().await.expect("it is never closed");
     let settles = ports.source.settles_after().await.map_err(|error| unread(&error))?;
     // What has not settled is not complete.
     pipeline.data_delay = pipeline.data_delay.max(settles);
     let (step, horizon) = (pipeline.step, pipeline.horizon_points);
     let origin = newest(&pipeline, at);
-    let turn = Turn { origin: origin - step.times(horizon), first: origin - step.times(horizon - 1), last: origin };
-    let first = turn.origin - step.times(pipeline.context_points - 1);
+    let turns = step.count(last).div_ceil(horizon).clamp(1, MOST_FORECASTS + 1);
+    let turn = |back: usize| {
+        let last = origin - step.times(horizon * back);
+        Turn { origin: last - step.times(horizon), first: last - step.times(horizon - 1), last }
+    };
+    let turns: Vec<Turn> = (0..turns).rev().map(turn).collect();
+    let first = turns[0].origin - step.times(pipeline.context_points - 1);
     let query = RangeQuery::new(&pipeline.query, first, origin, step).expect("a context has points");
     let limits = Limits { series: pipeline.max_series, ..Limits::default() };
     let answer = ports.source.read(&query, &limits).await.map_err(|error| unread(&error))?;
     let (history, warnings) = (History::of(answer.frame), answer.warnings);
-    Ok(Work { pipeline, history, turns: vec![turn], origin, offset: 0, warnings })
+    Ok(Work { pipeline, history, turns, origin, offset: 0, warnings })
 }
 
 /// With what is known of the covariates.

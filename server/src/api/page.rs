@@ -88,12 +88,17 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split_once('_').and_then(|(at, id)| Some((at.parse().ok()?, id)));
-        let is_id = |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        match parts {
-            Some((at_ms, id)) if is_id(id) => Ok(Self { at_ms, id: id.into() }),
-            _ => Err(format!("`{text}` is no cursor; give the `next` of an earlier page")),
+        match parts.and_then(|(at_ms, name)| Some((at_ms, id(name)?))) {
+            Some((at_ms, id)) => Ok(Self { at_ms, id: id.into() }),
+            None => Err(format!("`{text}` is no cursor; give the `next` of an earlier page")),
         }
     }
+}
+
+/// `text`, where it can be the id of something: databases don't take every text.
+pub fn id(text: &str) -> Option<&str> {
+    let is_id = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    is_id.then_some(text)
 }
 
 impl<'de> Deserialize<'de> for Cursor {

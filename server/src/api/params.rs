@@ -29,16 +29,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 fn read<T: DeserializeOwned>(pairs: Vec<(String, String)>) -> Result<T, Problem> {
     let mut given: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in pairs {
+        if value.contains('\0') {
+            // Not every database takes it, and nothing is called so.
+            return Err(wrong(name, "it holds a character NUL"));
+        }
         given.entry(name).or_default().push(value);
     }
     let given = given.into_iter().map(|(name, values)| (name, Values(values)));
     serde_path_to_error::deserialize(MapDeserializer::new(given)).map_err(|error| {
         let path = Some(error.path().to_string()).filter(|path| path != ".").unwrap_or_default();
-        let detail = "a parameter of the query is not as it should be";
-        let mut problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
-        problem.errors = vec![Fault { path, message: error.into_inner().to_string(), line: None, column: None }];
-        problem
+        wrong(path, error.into_inner().to_string())
     })
+}
+
+/// A parameter that is wrong.
+pub(super) fn wrong(name: impl Into<String>, message: impl Into<String>) -> Problem {
+    let detail = "a parameter of the query is not as it should be";
+    let mut problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
+    problem.errors = vec![Fault { path: name.into(), message: message.into(), line: None, column: None }];
+    problem
 }
 
 /// All that was given under one name.
@@ -188,6 +197,7 @@ mod tests {
         check("least=high", "least: `high` is no number");
         check("open=yes", "open: `yes` is no `true` or `false`");
         check("role=king", "role: unknown variant `king`");
+        check("name=a%00", "name: it holds a character NUL");
         check("since=today", "since: `today` is no time such as");
         check("lable=a:b", "unknown field `lable`, expected one of");
     }

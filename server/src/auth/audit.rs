@@ -6,6 +6,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::{Caller, Peer};
+use crate::api::layers::RequestId;
 use crate::api::problem::Problem;
 use crate::app::App;
 use crate::database::audit_log::{self, Record};
@@ -26,9 +27,6 @@ pub async fn audit(State(app): State<App>, request: Request, next: Next) -> Resp
     let status = response.status();
     if status.is_success() || status == StatusCode::FORBIDDEN {
         record.detail = outcome(&response);
-        if record.request_id.is_empty() {
-            record.request_id = id(response.headers());
-        }
         write(&app, record).await;
     }
     response
@@ -46,7 +44,7 @@ fn record(app: &App, request: &Request) -> Record {
         subject: request.uri().path().to_owned(),
         detail: String::new(),
         address: Peer::of(extensions).to_string(),
-        request_id: id(request.headers()),
+        request_id: extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
     }
 }
 
@@ -64,11 +62,6 @@ pub async fn login(app: &App, name: Option<&str>, peer: Peer, request_id: &str, 
         request_id: request_id.to_owned(),
     };
     write(app, record).await;
-}
-
-/// The id of a request.
-pub fn id(headers: &axum::http::HeaderMap) -> String {
-    headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 fn outcome(response: &Response) -> String {

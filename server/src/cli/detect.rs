@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use engine::context::History;
+use engine::incident;
 use engine::pipeline::duration::Show;
 use engine::pipeline::{Direction as Side, Pipeline, Technique};
 use engine::replay::replay;
@@ -19,13 +20,10 @@ use super::source::{SourceArgs, Span, parse_span};
 use super::terminal::Shown;
 use super::{CliError, Terminal};
 use crate::render::format::count;
-use crate::render::{Report, chart, export, html, incidents, table};
+use crate::render::{Report, chart, export, html, table};
 
 /// The exit code of `--fail-on-anomaly` where there is one.
 const ANOMALY: u8 = 3;
-
-/// How many points may lie between two anomalous ones of the same incident.
-const PAUSE: usize = 3;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -89,7 +87,7 @@ enum Direction {
     Both,
 }
 
-fn confidence(text: &str) -> Result<f64, String> {
+pub(super) fn confidence(text: &str) -> Result<f64, String> {
     let part: f64 = text.parse().map_err(|_| "this is no number".to_string())?;
     if part > 0.0 && part < 1.0 { Ok(part) } else { Err("it must lie between 0 and 1".into()) }
 }
@@ -116,7 +114,7 @@ pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, Cl
     let report = Report {
         source: args.source.title(),
         settings: plan.settings(&id, args),
-        incidents: incidents::incidents(&scored.score, PAUSE),
+        incidents: incident::incidents(&scored.score, incident::PAUSE),
         scored: with_gaps_filled(scored, &frame),
         took,
     };
@@ -209,7 +207,7 @@ impl Plan {
 
 /// How much a forecast sees: two weeks, but at most 4,032 points (two weeks of five minutes) or three days, and at
 /// least 336 points (two weeks of hours).
-fn widest(step: Step) -> usize {
+pub(super) fn widest(step: Step) -> usize {
     step.count(14 * DAY).max(336).min(step.count(3 * DAY).max(4032))
 }
 

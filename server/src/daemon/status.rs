@@ -16,6 +16,7 @@ struct State {
     config_errors: Vec<String>,
     /// By name, why a datasource was last not to be reached.
     datasources: BTreeMap<String, String>,
+    database: Option<String>,
 }
 
 /// How one pipeline goes.
@@ -34,7 +35,10 @@ pub struct Health {
     pub status: &'static str,
     /// What is wrong with the configuration.
     pub config_errors: Vec<String>,
-    /// How each pipeline goes.
+    /// Why the database does not answer; absent where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// How each pipeline that this process runs goes.
     pub pipelines: BTreeMap<String, PipelineStatus>,
 }
 
@@ -95,14 +99,21 @@ impl Status {
         found
     }
 
+    /// The database answers, or does not and why.
+    pub fn database(&self, error: Option<String>) {
+        self.change(|state| state.database = error);
+    }
+
     /// How it goes now.
     pub fn health(&self) -> Health {
         let mut state = State::default();
         self.change(|current| state = current.clone());
-        let is_well = state.config_errors.is_empty() && state.pipelines.values().all(|one| one.errors.is_empty());
+        let is_well = state.config_errors.is_empty() && state.database.is_none();
+        let is_well = is_well && state.pipelines.values().all(|one| one.errors.is_empty());
         Health {
             status: if is_well { "ok" } else { "degraded" },
             config_errors: state.config_errors,
+            database: state.database,
             pipelines: state.pipelines,
         }
     }

@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use engine::outlook::newest;
 use engine::schedule::spread;
-use engine::{PassError, Pipeline, Ports, Report, Schedule, Watch};
+use engine::{PassError, Pipeline, Ports, Report, Schedule, Standing, Watch};
 use models::{ForecastError, Forecaster};
 use tokio::sync::watch;
 use tracing::Instrument;
 use tsdb::Timestamp;
 
+use super::journal::Entry;
+use super::standings::AtWork;
 use crate::app::App;
+use crate::database::incidents::Scene;
+use crate::database::runs::{self, Prediction, Run};
+use crate::jobs::{self, Kind, NewJob};
 
 /// Now.
 pub fn now() -> Timestamp {
@@ -57,27 +63,31 @@ impl Ticks {
     }
 }
 
-/// Runs `pipeline` until `stop` says so. A pass that has begun is finished first.
-pub async fn work(pipeline: Pipeline, ports: Ports, app: App, mut stop: watch::Receiver<bool>) {
+/// Runs `pipeline`, with the trained `version` of its model where there is one, until `stop` says so. A pass that has begun is finished first.
+pub async fn work(pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App, mut stop: watch::Receiver<bool>) {
     let (mut worker, mut watch) = tokio::select! {
-        started = Worker::start(pipeline, ports, app) => started,
+        started = Worker::start(pipeline, version, ports, app) => started,
         _ = stop.wait_for(|stop| *stop) => return,
     };
     loop {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => break,
             () = tokio::time::sleep(worker.until_next()) => {}
         }
         worker.run_due(&mut watch).await;
     }
+    *worker.app.standings.seat(&worker.name).await = None;
 }
+
+/// How long the start of a pipeline waits to hear which passes are done.
+const DONE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What comes before the first pass, where `/health` names the stages.
 const START: &str = "start";
 
 /// How soon the source and the store of what was written see what is new.
-async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
+pub(crate) async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
     Ok((ports.source.settles_after().await?, ports.written.settles_after().await?))
 }
 
@@ -88,21 +98,33 @@ async fn prepare(model: &Arc<dyn Forecaster>) -> Result<(), ForecastError> {
     tokio::task::spawn_blocking(move || model.prepare()).await.unwrap_or_else(panicked)
 }
 
+/// The newest time of each schedule that a pass was run for.
+#[derive(Default)]
+struct Done {
+    anomaly: Option<Timestamp>,
+    forecast: Option<Timestamp>,
+}
+
 struct Worker {
     app: App,
     name: String,
     datasource: String,
+    version: Option<i64>,
+    scene: Scene,
     spread: Duration,
     anomaly: Option<Ticks>,
     forecast: Ticks,
+    training: Option<Ticks>,
 }
 
 impl Worker {
     /// Finds out how soon the stores see what is written and how far an earlier run came, and makes the model ready;
     /// tries again, ever more slowly, until they answer.
-    async fn start(mut pipeline: Pipeline, ports: Ports, app: App) -> (Self, Watch) {
+    async fn start(mut pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App) -> (Self, Watch) {
         let started = now();
-        let mut worker = Self::new(&pipeline, app, started);
+        let mut worker = Self::new(&pipeline, version, app, started);
+        // No job may judge points before it is known which are this worker's.
+        let mut seat = worker.app.standings.seat(&worker.name).await;
         let mut wait = Duration::from_secs(1);
         let (source_settles, written_settles) = loop {
             match settling(&ports).await {
@@ -116,8 +138,11 @@ impl Worker {
         }
         // What has not settled is not complete.
         pipeline.data_delay = pipeline.data_delay.max(source_settles);
+        worker.scene = Scene::of(&pipeline);
         let begin = started - pipeline.data_delay;
         let mut watch = Watch::new(pipeline, ports);
+        let done = worker.done(started).await;
+        worker.forecast.last = done.forecast.unwrap_or(worker.forecast.last).min(worker.forecast.last);
         if worker.anomaly.is_none() {
             worker.app.status.cleared(&worker.name, START);
             return (worker, watch);
@@ -131,17 +156,28 @@ impl Worker {
             }
         };
         worker.app.status.cleared(&worker.name, START);
-        worker.go_on(&mut watch, judged, begin);
+        worker.go_on(&mut watch, judged, begin, done.anomaly);
+        let standing = watch.standing();
+        *seat = Some(AtWork { since: standing.judged_until.unwrap_or(begin), standing });
         (worker, watch)
     }
 
+    /// The newest times of the schedules that passes were run for, by whatever process.
+    async fn done(&self, now: Timestamp) -> Done {
+        let since = now - self.app.current().config.catch_up;
+        let ticks = runs::last_ticks(&self.app.database, &self.name, since);
+        let Ok(Ok(ticks)) = tokio::time::timeout(DONE_PATIENCE, ticks).await else { return Done::default() };
+        let last = |stage: Stage| ticks.iter().find(|(name, _)| name == stage.name()).map(|(_, tick)| *tick);
+        Done { anomaly: last(Stage::Anomaly), forecast: last(Stage::Forecast) }
+    }
+
     /// Goes on where an earlier run ended, or begins.
-    fn go_on(&mut self, watch: &mut Watch, judged: Option<Timestamp>, begin: Timestamp) {
+    fn go_on(&mut self, watch: &mut Watch, judged: Option<Timestamp>, begin: Timestamp, done: Option<Timestamp>) {
         match (judged, &mut self.anomaly) {
             (Some(time), Some(ticks)) => {
                 tracing::info!(pipeline = self.name, from = %time, "takes up where an earlier run ended");
-                // What was missed is due at once.
-                ticks.last = ticks.last.min(time);
+                // What was missed is due at once; a pass that was run is not run again.
+                ticks.last = ticks.last.min(done.map_or(time, |done| done.max(time)));
             }
             _ => watch.begin_after(begin),
         }
@@ -155,21 +191,24 @@ impl Worker {
         *wait = (*wait * 2).min(Duration::from_secs(60));
     }
 
-    fn new(pipeline: &Pipeline, app: App, started: Timestamp) -> Self {
+    fn new(pipeline: &Pipeline, version: Option<i64>, app: App, started: Timestamp) -> Self {
         let ticks = |schedule: &Schedule| Ticks { schedule: schedule.clone(), last: schedule.last_until(started) };
         let shortest = pipeline.forecast_schedule.largest_gap().min(pipeline.anomaly_schedule.largest_gap());
         Self {
             app,
+            version,
+            scene: Scene::of(pipeline),
             spread: spread(&pipeline.name, shortest),
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
+            training: pipeline.training.as_ref().map(|training| ticks(&training.schedule)),
             name: pipeline.name.clone(),
             datasource: pipeline.datasource.clone(),
         }
     }
 
     fn until_next(&self) -> Duration {
-        let ticks = self.anomaly.iter().chain([&self.forecast]);
+        let ticks = self.anomaly.iter().chain([&self.forecast]).chain(&self.training);
         let next = ticks.map(|ticks| ticks.schedule.next_after(ticks.last) + self.spread).min();
         let millis = next.map_or(i64::MAX, |next| next.millis().saturating_sub(now().millis()));
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
@@ -184,6 +223,38 @@ impl Worker {
         if let Some((tick, missed)) = self.forecast.due(at) {
             self.run(watch, Stage::Forecast, tick, missed).await;
         }
+        if let Some((tick, _)) = self.training.as_mut().and_then(|ticks| ticks.due(at)) {
+            self.submit_training(tick).await;
+        }
+    }
+
+    /// Has the model trained, by whichever process is free; several that think it is due make one job.
+    async fn submit_training(&self, tick: Timestamp) {
+        let job = NewJob {
+            kind: Kind::Train,
+            pipeline: self.name.clone(),
+            body: serde_json::Value::Null,
+            priority: 0,
+            created_by: "schedule".into(),
+            idempotency_key: Some(format!("train:{}:{tick}", self.name)),
+        };
+        if let Err(error) = jobs::submit(&self.app, job).await {
+            tracing::error!(pipeline = self.name, "the training that is due was not submitted: {error}");
+        }
+    }
+
+    /// Judges what has come; jobs that judge too wait meanwhile, and it for them.
+    async fn judge(&self, watch: &mut Watch, tick: Timestamp) -> Result<Report, PassError> {
+        let mut seat = self.app.standings.seat(&self.name).await;
+        let before = (*seat).map_or(watch.standing(), |at_work| at_work.standing);
+        watch.take_over(before);
+        let since = (*seat).map_or(tick, |at_work| at_work.since);
+        // Should this be cut off, nobody knows what was written.
+        let unsure = Standing { unsure_until: before.unsure_until.max(Some(tick)), ..before };
+        *seat = Some(AtWork { since, standing: unsure });
+        let outcome = watch.judge(tick).await;
+        *seat = Some(AtWork { since, standing: watch.standing() });
+        outcome
     }
 
     async fn run(&self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
@@ -191,32 +262,55 @@ impl Worker {
         if missed > 0 {
             metrics.skipped(&self.name, stage.name(), missed);
         }
-        let start = Instant::now();
-        let span = tracing::info_span!("pass", pipeline = self.name, stage = stage.name(), %tick);
+        let (id, started, start) = (self.app.new_id(), now(), Instant::now());
+        let span = tracing::info_span!("pass", run = id, pipeline = self.name, stage = stage.name(), %tick);
         let outcome = match stage {
-            Stage::Anomaly => watch.judge(tick).instrument(span).await,
+            Stage::Anomaly => self.judge(watch, tick).instrument(span).await,
             Stage::Forecast => watch.forecast(tick).instrument(span).await,
         };
         let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
         metrics.pass(&self.name, stage.name(), took, word);
+        self.note(watch, stage, record(&self.app, &self.name, id.clone(), stage, (tick, started, took), &outcome));
         match outcome {
-            Ok(report) => self.succeeded(stage, tick, took, &report),
-            Err(error) => self.failed(stage, &error),
+            Ok(report) => self.succeeded(&id, stage, tick, took, &report),
+            Err(error) => self.failed(&id, stage, &error),
         }
     }
 
-    fn succeeded(&self, stage: Stage, tick: Timestamp, took: Duration, report: &Report) {
+    /// Has the pass remembered, what it found, and what is known of its forecast.
+    fn note(&self, watch: &mut Watch, stage: Stage, run: Run) {
+        let found = watch.take_anomalous();
+        let pipeline = watch.pipeline();
+        let made = stage == Stage::Forecast && run.error.is_none();
+        let prediction = made.then(|| Prediction {
+            run: run.id.clone(),
+            pipeline: pipeline.name.clone(),
+            model: pipeline.model.id.clone(),
+            model_version: self.version,
+            origin_ms: newest(pipeline, Timestamp::from_millis(run.tick_ms)).millis(),
+            step_ms: pipeline.step.millis(),
+            horizon: whole(pipeline.horizon_points),
+            series: run.series,
+            made_ms: run.started_ms + run.took_ms,
+        });
+        self.app.journal.note(Entry::Run(run, prediction));
+        if !found.is_empty() {
+            self.app.journal.note(Entry::Anomalous(self.scene.clone(), found));
+        }
+    }
+
+    fn succeeded(&self, run: &str, stage: Stage, tick: Timestamp, took: Duration, report: &Report) {
         let (pipeline, stage) = (self.name.as_str(), stage.name());
         for warning in &report.warnings {
-            tracing::warn!(pipeline, stage, warning, "not all is well");
+            tracing::warn!(run, pipeline, stage, warning, "not all is well");
         }
         for rejected in &report.rejected {
             let (reason, samples, message) = (rejected.reason, rejected.samples, &rejected.message);
-            tracing::warn!(pipeline, stage, reason, samples, message, "the store refused samples");
+            tracing::warn!(run, pipeline, stage, reason, samples, message, "the store refused samples");
         }
         let Report { series, scored, anomalous, written, .. } = *report;
         let took_seconds = took.as_secs_f64();
-        tracing::info!(pipeline, stage, %tick, series, scored, anomalous, written, took_seconds, "pass");
+        tracing::info!(run, pipeline, stage, %tick, series, scored, anomalous, written, took_seconds, "pass");
         self.app.metrics.succeeded(pipeline, stage, now(), tick, report);
         self.app.status.succeeded(pipeline, stage, now());
         self.app.status.reached(&self.datasource);
@@ -229,10 +323,60 @@ impl Worker {
         }
     }
 
-    fn failed(&self, stage: Stage, error: &PassError) {
-        tracing::error!(pipeline = self.name, stage = stage.name(), failed = error.stage(), "{error}");
+    fn failed(&self, run: &str, stage: Stage, error: &PassError) {
+        tracing::error!(run, pipeline = self.name, stage = stage.name(), failed = error.stage(), "{error}");
         self.app.status.failed(&self.name, stage.name(), error.to_string());
         self.blame(error);
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// What is remembered of a pass that was part of `job`.
+pub(crate) fn record_of_job(
+    app: &App,
+    pipeline: &str,
+    job: &str,
+    scores: bool,
+    started: Timestamp,
+    outcome: &Result<Report, PassError>,
+) -> Run {
+    let stage = if scores { Stage::Anomaly } else { Stage::Forecast };
+    let took = Duration::from_millis(u64::try_from(now().millis() - started.millis()).unwrap_or(0));
+    let run = record(app, pipeline, app.new_id(), stage, (started, started, took), outcome);
+    Run { job: Some(job.to_owned()), ..run }
+}
+
+/// What is remembered of a pass: the time of the schedule, when it began, how long it took, and how it went.
+fn record(
+    app: &App,
+    pipeline: &str,
+    id: String,
+    stage: Stage,
+    (tick, started, took): (Timestamp, Timestamp, Duration),
+    outcome: &Result<Report, PassError>,
+) -> Run {
+    let none = Report::default();
+    let report = outcome.as_ref().unwrap_or(&none);
+    let rejected = report.rejected.iter().map(|rejected| rejected.samples).sum::<u64>();
+    Run {
+        id,
+        pipeline: pipeline.into(),
+        stage: stage.name().into(),
+        tick_ms: tick.millis(),
+        started_ms: started.millis(),
+        took_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
+        outcome: if outcome.is_ok() { "success" } else { "error" }.into(),
+        series: whole(report.series),
+        scored: whole(report.scored),
+        anomalous: whole(report.anomalous),
+        written: i64::try_from(report.written).unwrap_or(i64::MAX),
+        rejected: i64::try_from(rejected).unwrap_or(i64::MAX),
+        error: outcome.as_ref().err().map(|error| error.to_string().replace('\0', "\u{fffd}")),
+        instance: app.instance.clone(),
+        job: None,
     }
 }
 

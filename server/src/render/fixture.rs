@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::Scored;
 use tsdb::{Frame, Labels, Step, Timestamp};
 
-use super::{Report, incidents};
+use super::Report;
 
 /// A report on `series` daily waves of `points` points each, five minutes apart. Every second series has two
 /// incidents of six points; all have a gap.
@@ -42,7 +42,7 @@ pub(crate) fn report(series: usize, points: usize) -> Report {
     Report {
         source: "metrics.csv".into(),
         settings: vec![("model".into(), "mstl".into()), ("confidence".into(), "0.999".into())],
-        incidents: incidents::incidents(&scored.score, 2),
+        incidents: engine::incident::incidents(&scored.score, 2),
         scored,
         took: Duration::from_millis(1234),
     }

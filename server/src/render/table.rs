@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use engine::incident::Incident;
 
 use super::Report;
 use super::format::{Ink, Paint, count, duration, number, time};
-use super::incidents::Incident;
 
 /// A table without lines, as wide as the terminal, with bold titles.
 pub fn plain(titles: &[&str], width: usize, paint: Paint) -> Table {

@@ -67,7 +67,7 @@ impl Service {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let file: &Path = &folder.path().join("openanomaly.yaml");
         let config = Config::load(file, &|_| None).unwrap();
-        let app = daemon::assemble(file, config, false).await.unwrap();
+        let (app, _) = daemon::assemble(file, config, false).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(serve(app.clone(), listener, None));
