@@ -41,7 +41,7 @@ const ROOM_KIB: usize = 256 << 10;
 /// What the smallest body counts, in KiB.
 const LEAST_KIB: usize = 16;
 
-/// Runs that read from a datasource at a time.
+/// Runs on what a datasource answers, at a time.
 const READERS: usize = 16;
 
 /// Forecasts that one request may need.
@@ -146,6 +146,9 @@ async fn execute(app: &App, mut order: Order, aim: Aim) -> Result<Json<Outcome>,
     let last = order.last.as_deref().map(duration::parse).transpose();
     let last = last.map_err(|error| invalid("last", error.to_string()))?.unwrap_or_default();
     let (document, dry_run) = (order.document(series.is_some())?, order.dry_run);
+    // What was read is held until it is answered.
+    let reads = series.is_none().then(|| READING.acquire());
+    let _turn = futures_util::future::OptionFuture::from(reads).await;
     let (work, ports) = match series {
         Some(series) => (given(document, series)?, None),
         None => {
@@ -267,7 +270,6 @@ fn wrong_series(path: &str, message: impl Into<String>) -> Problem {
 
 /// What the pipeline's query answers: a context, and after it a horizon that is judged, or `last`, if that is longer.
 async fn read(ports: &Ports, mut pipeline: Pipeline, at: Timestamp, last: Duration) -> Result<Work, Problem> {
-    let _turn = READING.acquire().await.expect("it is never closed");
     let settles = ports.source.settles_after().await.map_err(|error| unread(&error))?;
     // What has not settled is not complete.
     pipeline.data_delay = pipeline.data_delay.max(settles);
