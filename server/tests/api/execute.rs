@@ -127,7 +127,7 @@ async fn what_is_wrong_with_an_order_is_told_by_its_path() {
         (json!({"query": "up", "at": "yesterday"}), "invalid_pipeline", "at"),
         (json!({"query": "up", "at": -5}), "invalid_pipeline", "at"),
         (json!({"pipeline": {"query": "up"}, "step": "1m"}), "invalid_pipeline", "step"),
-        (json!({"query": "up", "model": {"id": "no-such-model"}}), "invalid_pipeline", "model"),
+        (json!({"query": "up", "model": {"id": "no-such-model"}}), "invalid_pipeline", "model.id"),
         (json!({"series": []}), "invalid_series", "series"),
         (series(json!([])), "invalid_series", "series"),
         (with("max_series", json!(0)), "invalid_pipeline", "max_series"),
@@ -176,7 +176,7 @@ async fn what_is_written_can_be_read_back() {
     service.post("/execute/inference", &json!({"name": "mine", "query": "load{job=\"a\"}"})).await;
     let ports = service.app.current().assembly;
     let pipeline = engine::Pipeline::parse("{name: mine, query: x}", "test").unwrap();
-    let source = ports.nameless_ports(&pipeline).unwrap().source;
+    let source = ports.nameless_ports(&pipeline, server::assembly::Trust::Operator).unwrap().source;
     let step = Step::from_millis(60_000).unwrap();
     let query = "anomaly_score{pipeline=\"mine\", source=\"load\"}";
     let query = RangeQuery::new(query, now() - step.times(30), now(), step).unwrap();
