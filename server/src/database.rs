@@ -203,6 +203,8 @@ impl Database {
     pub async fn check(&self) -> Result<(), DatabaseError> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(())
+    }
+
     /// Begins a transaction that will write. Where only one can write at a time, it waits for its turn here and not in its
     /// midst, where it would fail.
     ///

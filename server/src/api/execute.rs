@@ -3,6 +3,7 @@
 mod answer;
 mod inline;
 mod task;
+mod train;
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ static READING: Semaphore = Semaphore::const_new(READERS);
 
 /// The routes, under the original's paths and under ours.
 pub(super) fn routes() -> Routes {
-    let execute = || OpenApiRouter::new().routes(routes!(inference)).routes(routes!(forecast));
+    let execute = || OpenApiRouter::new().routes(routes!(inference)).routes(routes!(forecast)).routes(routes!(train::train));
     Routes { editor: execute().merge(OpenApiRouter::new().nest("/api/v1", execute())), ..Routes::default() }
 }
 
@@ -253,6 +254,14 @@ fn unfit(error: &AssemblyError) -> Problem {
 
 /// The series of the request, on their grid.
 fn given(document: &Document, mut pipeline: Pipeline, series: Vec<Series>) -> Result<Work, Problem> {
+    let Inline { frame, offset } = gridded(document, &mut pipeline, series)?;
+    let history = History::of(frame);
+    let (turns, origin) = (task::turns(&pipeline, &history), history.end());
+    Ok(Work { pipeline, history, turns, origin, offset, warnings: vec![] })
+}
+
+/// The series of the request, on the grid that the pipeline says or else on their own, which the pipeline then has too.
+fn gridded(document: &Document, pipeline: &mut Pipeline, series: Vec<Series>) -> Result<Inline, Problem> {
     if !pipeline.covariates.is_empty() {
         return Err(invalid("covariates", "need a query of their own; series that come with the request have none"));
     }
@@ -262,11 +271,8 @@ fn given(document: &Document, mut pipeline: Pipeline, series: Vec<Series>) -> Re
     }
     let step = document.contains_key("step").then_some(pipeline.step);
     let found = inline::frame(series, step).map_err(|wrong| wrong_series(&wrong.path, wrong.message))?;
-    let Inline { frame, offset } = found;
-    pipeline.step = frame.step();
-    let history = History::of(frame);
-    let (turns, origin) = (task::turns(&pipeline, &history), history.end());
-    Ok(Work { pipeline, history, turns, origin, offset, warnings: vec![] })
+    pipeline.step = found.frame.step();
+    Ok(found)
 }
 
 fn wrong_series(path: &str, message: impl Into<String>) -> Problem {
