@@ -4,8 +4,11 @@
 //! what is to be judged → a forecaster answers quantiles → `band` says what was expected → `score` says how far
 //! outside it was → `output` names it all → `tsdb` writes it.
 
+pub mod backfill;
+pub mod backtest;
 pub mod band;
 pub mod context;
+pub mod covariates;
 pub mod incident;
 pub mod outlook;
 pub mod output;
@@ -20,7 +23,7 @@ mod testing;
 pub mod train;
 
 pub use context::History;
-pub use pass::{PassError, Ports, Report, Watch};
+pub use pass::{PassError, Ports, Report, Standing, Watch};
 pub use pipeline::Pipeline;
 pub use replay::replay;
 pub use schedule::{Schedule, ScheduleError};

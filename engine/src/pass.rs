@@ -10,10 +10,11 @@ use tsdb::{
 };
 
 use crate::context::History;
+use crate::covariates;
 use crate::incident::{Anomalous, anomalous};
-use crate::outlook::{Known, Outlook, Sheet, Turn, context_start, newest, turns};
+use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
 use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
-use crate::pipeline::{Covariate, Pipeline};
+use crate::pipeline::Pipeline;
 
 /// How far back the newest score is looked for at first.
 const FIRST_LOOK: Duration = Duration::from_secs(60 * 60);
@@ -52,6 +53,17 @@ impl PassError {
             Self::Forecast(_) => "forecast",
             Self::Collision(_) | Self::Frame(_) => "output",
             Self::Write(_) => "write",
+        }
+    }
+
+    /// Whether the same may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Read(error) => error.is_retryable(),
+            Self::Write(error) => error.is_retryable(),
+            // A model may be behind a URL.
+            Self::Forecast(_) => true,
+            Self::Collision(_) | Self::Frame(_) => false,
         }
     }
 }
@@ -101,6 +113,15 @@ pub struct Watch {
     anomalous: Vec<Anomalous>,
 }
 
+/// How far a pipeline has judged, for whoever goes on with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest point that has been judged.
+    pub judged_until: Option<Timestamp>,
+    /// Points up to this one may have been written already, though they are not judged yet.
+    pub unsure_until: Option<Timestamp>,
+}
+
 impl Watch {
     /// A pipeline that has done nothing yet.
     pub fn new(pipeline: Pipeline, ports: Ports) -> Self {
@@ -127,6 +148,17 @@ impl Watch {
     /// The newest point that has been judged.
     pub fn judged_until(&self) -> Option<Timestamp> {
         self.judged_until
+    }
+
+    /// How far it has judged.
+    pub fn standing(&self) -> Standing {
+        Standing { judged_until: self.judged_until, unsure_until: self.unsure_until }
+    }
+
+    /// Goes on where somebody else has stopped.
+    pub fn take_over(&mut self, standing: Standing) {
+        self.judged_until = self.judged_until.max(standing.judged_until);
+        self.unsure_until = self.unsure_until.max(standing.unsure_until);
     }
 
     /// What was found anomalous since this was last asked, by passes that failed later on too: a series once for each
@@ -250,15 +282,8 @@ impl Watch {
     }
 
     /// Takes out of `frames` what an earlier attempt has written of `turn`, so that no sample is written twice.
-    async fn blank_written(&self, frames: &mut [Frame; 5], turn: Turn) -> Result<(), PassError> {
-        for (kind, frame) in SCORE_KINDS.iter().zip(frames) {
-            let query = format!("timestamp({})", selector(&self.pipeline, kind));
-            let query = RangeQuery::new(query, turn.first, turn.last, self.pipeline.step);
-            let Some(query) = query else { continue };
-            let answer = self.ports.written.read(&query, &self.limits()).await?;
-            blank_written(frame, &answer.frame);
-        }
-        Ok(())
+    async fn blank_written(&self, frames: &mut [Frame; 5], turn: Turn) -> Result<(), ReadError> {
+        leave_out_written(&self.pipeline, &*self.ports.written, frames, turn.first, turn.last).await
     }
 
     /// Makes the history reach from the context of `origin` up to `until`, reading only what is not there yet.
@@ -300,7 +325,7 @@ impl Watch {
     }
 
     fn limits(&self) -> Limits {
-        Limits { series: self.pipeline.max_series, ..Limits::default() }
+        limits(&self.pipeline)
     }
 
     /// Drops the series that had no value in the whole context of `origin`.
@@ -328,7 +353,8 @@ impl Watch {
             return Ok(known.clone());
         }
         let (pipeline, history, model) = (self.pipeline.clone(), self.history.clone(), self.ports.model.clone());
-        let known = self.known(origin, report).await?;
+        let (known, warnings) = covariates::known(&self.pipeline, &*self.ports.source, origin).await?;
+        report.warnings.extend(warnings);
         let waits = model.waits();
         let series = history.series().len();
         let span = tracing::info_span!("forecast", model = pipeline.model.id, %origin, series);
@@ -340,41 +366,6 @@ impl Watch {
         self.outlooks.push_back(made.clone());
         self.forget_outlooks();
         Ok(made)
-    }
-
-    /// What is known of every covariate for a forecast made at `origin`.
-    async fn known(&self, origin: Timestamp, report: &mut Report) -> Result<Vec<Known>, ReadError> {
-        let mut known = vec![];
-        for covariate in &self.pipeline.covariates {
-            let found = self.known_of(covariate, origin, report).await?;
-            if found.past.iter().all(|value| value.is_nan()) {
-                report.warnings.push(format!("covariate `{}`: its query answers nothing", covariate.name));
-            }
-            known.push(found);
-        }
-        Ok(known)
-    }
-
-    async fn known_of(
-        &self,
-        covariate: &Covariate,
-        origin: Timestamp,
-        report: &mut Report,
-    ) -> Result<Known, ReadError> {
-        let (step, points, horizon) = (self.pipeline.step, self.pipeline.context_points, self.pipeline.horizon_points);
-        let ahead = if covariate.future { horizon } else { 0 };
-        let (first, last) = (context_start(&self.pipeline, origin), origin + step.times(ahead));
-        let mut past = vec![f64::NAN; points + ahead];
-        if let Some(query) = RangeQuery::new(&covariate.query, first, last, step) {
-            let answer = self.ports.source.read(&query, &Limits { series: 1, ..Limits::default() }).await?;
-            if let Some((_, values)) = answer.frame.rows().next() {
-                let count = values.len().min(past.len());
-                past[..count].copy_from_slice(&values[..count]);
-            }
-            report.warnings.extend(answer.warnings);
-        }
-        let future = past.split_off(points);
-        Ok(Known { past, future })
     }
 
     /// Which series of a forecast failed, in a sentence.
@@ -399,7 +390,7 @@ impl Watch {
 
 impl Report {
     /// Counts the five frames of a turn, in the order of [`SCORE_KINDS`].
-    fn count(&mut self, [score, y, _, lower, upper]: &[Frame; 5]) {
+    pub(crate) fn count(&mut self, [score, y, _, lower, upper]: &[Frame; 5]) {
         let scores = || score.values().iter().filter(|score| !score.is_nan());
         self.scored += scores().count();
         self.anomalous += scores().filter(|score| **score > 1.0).count();
@@ -408,8 +399,30 @@ impl Report {
     }
 }
 
+/// How much a pipeline reads at once.
+pub(crate) fn limits(pipeline: &Pipeline) -> Limits {
+    Limits { series: pipeline.max_series, ..Limits::default() }
+}
+
+/// Takes out of the score `frames` what is written already from `first` to `last`.
+pub(crate) async fn leave_out_written(
+    pipeline: &Pipeline,
+    written: &dyn Read,
+    frames: &mut [Frame; 5],
+    first: Timestamp,
+    last: Timestamp,
+) -> Result<(), ReadError> {
+    for (kind, frame) in SCORE_KINDS.iter().zip(frames) {
+        let query = format!("timestamp({})", selector(pipeline, kind));
+        let Some(query) = RangeQuery::new(query, first, last, pipeline.step) else { continue };
+        let answer = written.read(&query, &limits(pipeline)).await?;
+        blank_written(frame, &answer.frame);
+    }
+    Ok(())
+}
+
 /// Runs `work` on the threads for computing, or on one of its own where it only waits; `None` if it panicked.
-async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if waits {
         return tokio::task::spawn_blocking(work).await.ok();
     }
@@ -427,7 +440,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::pipeline::Mode;
+    use crate::outlook::Known;
+    use crate::pipeline::{Covariate, Mode};
     use tsdb::Labels;
 
     use crate::testing::{LastValue, Memory, pipeline, wave};

@@ -132,13 +132,31 @@ impl Pipeline {
     /// # Errors
     /// All that is wrong with it. Places are those of the document as indented JSON.
     pub fn from_document(document: &Document, origin: &str) -> Result<Self, PipelineErrors> {
-        Self::parse(&format!("{:#}", serde_json::Value::Object(document.clone())), origin)
+        Self::parse(&Self::json(document), origin)
+    }
+
+    /// The document as indented JSON, which reads back as the same document.
+    pub fn json(document: &Document) -> String {
+        escape(&format!("{:#}", serde_json::Value::Object(document.clone())))
     }
 
     /// The JSON Schema of the files that [`Pipeline::parse_all`] reads, one document each, for editors.
     pub fn schema() -> serde_json::Value {
         schema::schema()
     }
+}
+
+/// JSON in which strings hold no character that YAML refuses to read as it is.
+fn escape(json: &str) -> String {
+    let is_refused = |c: char| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}');
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_refused(c) {
+            true => text += &format!("\\u{:04x}", u32::from(c)),
+            false => text.push(c),
+        }
+    }
+    text
 }
 
 fn whole(origin: &str, place: Place, message: impl Into<String>) -> PipelineErrors {

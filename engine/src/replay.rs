@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use tsdb::Timestamp;
 
 use crate::context::History;
-use crate::outlook::{Outlook, Sheet, Turn, turns};
+use crate::outlook::{Known, Outlook, Sheet, Turn, turns};
 use crate::pipeline::Pipeline;
 use crate::score::Scored;
 
@@ -26,14 +26,29 @@ pub fn replay(
     if !pipeline.covariates.is_empty() {
         return Err(ForecastError::new(&pipeline.model.id, "history can't be replayed with covariates"));
     }
-    let turns: Vec<Turn> = turns(pipeline, after, until).collect();
-    let first = turns.first().map_or(until, |turn| turn.first);
-    let last = turns.last().map_or(until - pipeline.step, |turn| turn.last);
+    let turns: Vec<(Turn, Vec<Known>)> = turns(pipeline, after, until).map(|turn| (turn, vec![])).collect();
+    judge(pipeline, model, history, &turns, until)
+}
+
+/// Scores the points of `turns`, which follow each other, each with what was known of the covariates. Where there are
+/// none, the scores are those of no point at all, just before `until`.
+///
+/// # Errors
+/// The model fails.
+pub fn judge(
+    pipeline: &Pipeline,
+    model: &dyn Forecaster,
+    history: &History,
+    turns: &[(Turn, Vec<Known>)],
+    until: Timestamp,
+) -> Result<Scored, ForecastError> {
+    let first = turns.first().map_or(until, |(turn, _)| turn.first);
+    let last = turns.last().map_or(until - pipeline.step, |(turn, _)| turn.last);
     let mut sheet = Sheet::new(history, first, last);
     for batch in turns.chunks(BATCH) {
         let outlooks: Vec<Result<Outlook, _>> =
-            batch.par_iter().map(|turn| Outlook::at(turn.origin, pipeline, model, history, &[])).collect();
-        for (turn, outlook) in batch.iter().zip(outlooks) {
+            batch.par_iter().map(|(turn, known)| Outlook::at(turn.origin, pipeline, model, history, known)).collect();
+        for ((turn, _), outlook) in batch.iter().zip(outlooks) {
             sheet.judge(*turn, &outlook?, history, pipeline);
         }
     }

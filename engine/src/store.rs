@@ -49,13 +49,24 @@ pub struct Stored {
     pub checked: Result<Pipeline, PipelineErrors>,
 }
 
-/// Something in a store that is no document with a name, such as a file that is no YAML.
+/// Something in a store that is no document with a name, such as a file that is no YAML; or a whole store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// Where it lies.
     pub origin: String,
     /// What is wrong, for people.
     pub reason: String,
+}
+
+/// Whether what comes from `origin` lies in `place`: a pipeline's origin begins with that of its store.
+///
+/// ```
+/// use engine::store::lies_in;
+/// assert!(lies_in("pipelines/a.yaml", "pipelines/a.yaml") && lies_in("pipelines/a.yaml", "pipelines"));
+/// assert!(lies_in("the database, pipeline a", "the database") && !lies_in("a.yaml2", "a.yaml"));
+/// ```
+pub fn lies_in(origin: &str, place: &str) -> bool {
+    origin.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ',']))
 }
 
 /// All that is in a store.
@@ -79,7 +90,7 @@ pub enum Expected {
 }
 
 /// Why a store did not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum StoreError {
     /// It can't be reached, or failed.
     #[error("{store}: {reason}")]

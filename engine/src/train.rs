@@ -9,7 +9,10 @@
 //! over the same scale) and the coverage of the band. The pinball loss decides: it is least for the true quantiles, so it
 //! rewards a right middle and a right width at once.
 
-use models::{BuildError, Built, ForecastError, ModelSpec, tuning};
+use std::time::Duration;
+
+use models::remote::{self, Training};
+use models::{BuildError, Built, Endpoint, ForecastError, ModelSpec, Resources, tuning};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -22,6 +25,9 @@ use crate::pipeline::{Mode, Pipeline};
 
 /// How many series are looked at, at most.
 pub const MOST_SERIES: usize = 50;
+
+/// How many points of history are read, at most, unless the context alone is longer.
+const MOST_POINTS: usize = 100_000;
 
 /// How many forecasts are made on each of the two parts, at most.
 const MOST_FORECASTS: usize = 24;
@@ -54,6 +60,9 @@ pub enum TrainError {
     /// The pipeline has inputs of which there is no history here.
     #[error("a model with covariates can't be trained here; leave `training` out")]
     Covariates,
+    /// A remote model without a trainer.
+    #[error("a remote model is trained at `training.endpoint`, which the pipeline does not have")]
+    NoTrainer,
     /// The model can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -63,6 +72,15 @@ pub enum TrainError {
     /// It was told to stop.
     #[error("the training was stopped")]
     Stopped,
+}
+
+impl From<remote::TrainError> for TrainError {
+    fn from(error: remote::TrainError) -> Self {
+        match error {
+            remote::TrainError::Parameters(error) => Self::Build(error),
+            remote::TrainError::Failed(error) => Self::Forecast(error),
+        }
+    }
 }
 
 /// How well a model forecasts a part of the history.
@@ -100,6 +118,55 @@ pub struct Verdict {
     pub untrained: Evaluation,
     /// The version in use on the tail, where there is one.
     pub current: Option<Evaluation>,
+}
+
+/// What training made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// The pipeline's model with what was found.
+    pub model: ModelSpec,
+    /// What was compared; nothing where the model is trained behind a URL.
+    pub candidates: Vec<Candidate>,
+    /// What the tail says of it.
+    pub verdict: Verdict,
+    /// How many series were looked at.
+    pub series: usize,
+    /// The last point before the tail, and the last of it.
+    pub tail: (Timestamp, Timestamp),
+}
+
+/// How many points of history training reads: the window of the pipeline's training, or `usual` where it has none, but
+/// enough for its context and some forecasts.
+pub fn window_points(pipeline: &Pipeline, usual: Duration) -> usize {
+    let window = pipeline.training.as_ref().map_or(usual, |training| training.window);
+    let least = pipeline.context_points + 2 * PARTS * pipeline.horizon_points;
+    pipeline.step.count(window).clamp(least, least.max(MOST_POINTS))
+}
+
+/// Trains the model of `pipeline` on `frame`, the history of its series: a local model here, a remote one at its trainer.
+/// `current` is the version in use. It blocks for as long as that takes.
+///
+/// # Errors
+/// There is nothing to train on, a model fails, or `go_on` says stop.
+pub fn train(
+    pipeline: &Pipeline,
+    frame: &Frame,
+    current: Option<&ModelSpec>,
+    resources: &Resources,
+    go_on: GoOn<'_>,
+) -> Result<Trained, TrainError> {
+    let build: Build<'_> = &|spec| models::build(spec, resources);
+    let exam = Exam::new(pipeline, frame)?;
+    // The verdict costs about as much as two or three candidates.
+    let (model, candidates) = match &pipeline.model.endpoint {
+        None => exam.choose(build, &|part| go_on(0.8 * part))?,
+        Some(endpoint) => (exam.send(endpoint, resources)?, vec![]),
+    };
+    if !go_on(0.8) {
+        return Err(TrainError::Stopped);
+    }
+    let verdict = exam.judge(&model, current, build)?;
+    Ok(Trained { model, candidates, verdict, series: exam.series().len(), tail: exam.tail() })
 }
 
 /// How models are made from their specifications.
@@ -192,6 +259,26 @@ impl Exam {
         }
         let best = best(&candidates).clone();
         Ok((ModelSpec { parameters: best, ..own.clone() }, candidates))
+    }
+
+    /// Has a remote model trained by its trainer, on what came before the tail.
+    fn send(&self, endpoint: &Endpoint, resources: &Resources) -> Result<ModelSpec, TrainError> {
+        let own = &self.pipeline.model;
+        let told = self.pipeline.training.as_ref().and_then(|told| Some((told.endpoint.clone()?, &told.parameters)));
+        let (url, parameters) = told.ok_or(TrainError::NoTrainer)?;
+        let (rows, end) = self.before_tail();
+        let names: Vec<String> = self.series().iter().map(ToString::to_string).collect();
+        let series: Vec<(&str, &[f64])> = names.iter().map(String::as_str).zip(rows).collect();
+        let training = Training { series: &series, end_ms: end.millis(), step: self.pipeline.step.duration() };
+        let spec = ModelSpec { parameters: parameters.clone(), ..own.clone() };
+        let trained = remote::train(&spec, &Endpoint { url, ..endpoint.clone() }, &training, resources)?;
+        let mut model = own.clone();
+        for (name, value) in [("model_id", trained.model_id), ("artifact_uri", trained.artifact_uri)] {
+            if let Some(value) = value {
+                model.parameters.insert(name.into(), value.into());
+            }
+        }
+        Ok(model)
     }
 
     /// What the tail says of `trained`, beside the pipeline's own model and `current`, the version in use.
@@ -367,7 +454,6 @@ fn most_common(seasons: &[Vec<usize>]) -> Vec<Vec<usize>> {
 mod tests {
     use super::*;
     use crate::testing::pipeline;
-    use models::Resources;
     use serde_json::json;
     use tsdb::Step;
 

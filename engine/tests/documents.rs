@@ -79,6 +79,26 @@ fn every_field_of_the_original_loads() {
 }
 
 #[test]
+fn training_is_read_in_both_forms_and_off_unless_it_is_switched_on() {
+    let check = |text: &str, expected: Option<(&str, u64, Option<&str>)>| {
+        let found = parse(&format!("{{name: cpu, query: up, {text}}}")).training;
+        let found = found.map(|one| (one.schedule.to_string(), one.window.as_secs() / 3600, one.endpoint));
+        let expected = expected.map(|(schedule, hours, url)| (schedule.to_owned(), hours, url.map(str::to_owned)));
+        assert_eq!(found, expected, "{text}");
+    };
+    check("description: ''", None);
+    check("training: {enabled: false, window: 7d}", None);
+    check("training: {}", Some(("0 0 * * *", 720, None)));
+    check("training: {schedule: 6h, window: 7d}", Some(("6h", 168, None)));
+    check("training_enabled: true", Some(("0 0 * * *", 720, None)));
+    check("training_enabled: true, training_schedule: '0 3 * * *', training_window: 2d", Some(("0 3 * * *", 48, None)));
+    check("training_schedule: '0 3 * * *'", None);
+    check("training: {window: 7d}, training_enabled: false", None);
+    let remote = "model: {type: remote, endpoint: 'http://host/predict'}, training: {endpoint: 'http://host/train'}";
+    check(remote, Some(("0 0 * * *", 720, Some("http://host/train"))));
+}
+
+#[test]
 fn the_flat_form_means_the_same() {
     let flat = parse(
         "{name: cpu, query: up, forecast_context_window: 2h, forecast_horizon: 30m, forecast_enabled: true,

@@ -4,9 +4,15 @@
 CREATE TABLE pipelines (
     name TEXT PRIMARY KEY,
     document TEXT NOT NULL,
-    version TEXT NOT NULL,
     changed_ms BIGINT NOT NULL
 );
+
+-- How often a table was changed, counted with each change, so that every process sees those of the others.
+CREATE TABLE revisions (
+    name TEXT PRIMARY KEY,
+    revision BIGINT NOT NULL
+);
+INSERT INTO revisions (name, revision) VALUES ('pipelines', 0);
 
 -- One row a pass.
 CREATE TABLE runs (
@@ -71,8 +77,10 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_to_do ON jobs (state, priority, run_after_ms);
 CREATE INDEX jobs_by_state ON jobs (state, kind);
 CREATE INDEX jobs_by_time ON jobs (created_ms);
+CREATE INDEX jobs_by_owner ON jobs (owner);
 
--- Trained versions of the model of a pipeline. At most one of a pipeline's is current.
+-- Trained versions of the model of a pipeline. At most one of a pipeline's is current; `base` says which model and
+-- parameters of the pipeline's document it was trained from, and `current_ms` when it last became current.
 CREATE TABLE models (
     id TEXT PRIMARY KEY,
     pipeline TEXT NOT NULL,
@@ -83,9 +91,11 @@ CREATE TABLE models (
     source TEXT NOT NULL,
     hash TEXT NOT NULL,
     parameters TEXT NOT NULL,
+    base TEXT NOT NULL,
     evaluation TEXT NOT NULL,
     created_ms BIGINT NOT NULL,
     created_by TEXT NOT NULL,
+    current_ms BIGINT,
     UNIQUE (pipeline, version)
 );
 

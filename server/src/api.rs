@@ -1,6 +1,7 @@
 //! The HTTP API: one file a resource. A handler is in the group of the least role that may call it.
 
 pub mod anomalies;
+mod audit;
 pub mod backup;
 pub mod body;
 pub mod catalogue;
@@ -8,19 +9,27 @@ pub mod chart;
 pub mod datasources;
 mod describe;
 mod etag;
+mod execute;
 pub mod feedback;
 mod incoming;
 pub mod instances;
+pub mod jobs;
+mod keys;
 pub mod layers;
+mod login;
+pub mod models;
 mod original;
+pub mod outline;
 pub mod page;
 pub mod params;
 mod pipelines;
 pub mod problem;
+mod query;
 pub mod runs;
 pub mod serve;
 pub mod service;
 mod triggers;
+mod users;
 mod validate;
 
 use axum::Router;
@@ -72,19 +81,32 @@ struct Document;
 fn resources() -> Routes {
     Routes::default()
         .and(anomalies::routes())
+        .and(audit::routes())
         .and(backup::routes())
         .and(catalogue::routes())
         .and(chart::routes())
         .and(crate::page::routes())
         .and(datasources::routes())
+        .and(execute::routes())
         .and(feedback::routes())
         .and(instances::routes())
+        .and(jobs::routes())
+        .and(keys::routes())
+        .and(login::routes())
+        .and(models::routes())
         .and(original::routes())
         .and(pipelines::routes())
+        .and(query::routes())
         .and(runs::routes())
         .and(service::routes())
         .and(triggers::routes())
+        .and(users::routes())
         .and(validate::routes())
+}
+
+/// A time in RFC 3339, of milliseconds since the Unix epoch.
+fn time(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 
 /// The whole API, and its description.
@@ -96,9 +118,11 @@ pub fn router(app: App) -> (Router, utoipa::openapi::OpenApi) {
             routes.layer(from_fn(move |request: Request, next: Next| auth::require(role, request, next)))
         })
         .fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge)
+        .layer(from_fn_with_state(app.clone(), auth::audit::audit))
         .layer(from_fn_with_state(app.clone(), auth::identify));
     let (router, document) = closed.merge(open).split_for_parts();
     let document = describe::complete(document);
-    let router = router.with_state(app.clone()).merge(describe::routes(document.clone()));
+    let about = describe::routes(document.clone()).layer(from_fn_with_state(app.clone(), auth::identify));
+    let router = router.with_state(app.clone()).merge(about);
     (layers::wrap(router, &app), document)
 }

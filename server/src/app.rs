@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use engine::store::PipelineStore;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tsdb::Timestamp;
 
@@ -10,6 +11,7 @@ use crate::assembly::Assembly;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::daemon::journal::Journal;
+use crate::daemon::standings::Standings;
 use crate::daemon::status::Status;
 use crate::daemon::worker;
 use crate::database::Database;
@@ -43,6 +45,10 @@ pub struct Parts {
     pub instance: String,
     /// Cancelled when the service stops: no request comes in any more, and streams end.
     pub stopping: CancellationToken,
+    /// Wakes who does jobs.
+    pub new_job: Notify,
+    /// How far each pipeline has judged.
+    pub standings: Standings,
     /// What a reload replaces.
     pub current: RwLock<Current>,
 }

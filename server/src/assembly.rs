@@ -189,6 +189,9 @@ impl Assembly {
         {
             url.as_deref().map_or(Ok(()), |url| self.reading.check(url)).map_err(wrong(field))?;
         }
+        if let Some((url, training)) = pipeline.training.as_ref().and_then(|one| Some((one.endpoint.as_ref()?, one))) {
+            self.check_endpoint(url, &training.parameters).map_err(wrong("training.endpoint"))?;
+        }
         let Some(endpoint) = &pipeline.model.endpoint else { return Ok(()) };
         self.check_endpoint(&endpoint.url, &pipeline.model.parameters).map_err(wrong("model.endpoint"))
     }
@@ -218,6 +221,7 @@ impl Assembly {
     /// # Errors
     /// A datasource that is not there or can't be used.
     pub fn readers(&self, pipeline: &Pipeline, trust: Trust) -> Result<(Arc<dyn Read>, Arc<dyn Read>), AssemblyError> {
+        self.check(pipeline, trust)?;
         self.store(pipeline, trust).map(|store| (store.source, store.written))
     }
 
@@ -228,10 +232,8 @@ impl Assembly {
     pub fn ports(&self, pipeline: &Pipeline, trust: Trust, metrics: &Arc<Metrics>) -> Result<Ports, AssemblyError> {
         self.check(pipeline, trust)?;
         let store = self.store(pipeline, trust)?;
-        let model = models::build(&pipeline.model, &self.resources_for(trust))
-            .map_err(|source| AssemblyError::Model { pipeline: pipeline.name.clone(), source })?;
         let model: Arc<dyn Forecaster> = Arc::new(MeteredModel {
-            inner: model,
+            inner: self.model(pipeline, trust)?,
             metrics: metrics.clone(),
             pipeline: pipeline.name.clone(),
             model: pipeline.model.id.clone(),
@@ -243,6 +245,39 @@ impl Assembly {
             written: Arc::new(metered(store.written, pipeline, metrics)),
             model,
         })
+    }
+
+    /// The ports of a pipeline that nobody has given a name to: they are not measured, since anybody can make up any
+    /// number of them.
+    ///
+    /// # Errors
+    /// A model or datasource that is not there or can't be used.
+    pub fn nameless_ports(&self, pipeline: &Pipeline, trust: Trust) -> Result<Ports, AssemblyError> {
+        self.check(pipeline, trust)?;
+        let Store { source, sink, written } = self.store(pipeline, trust)?;
+        Ok(Ports { source, sink, written, model: self.model(pipeline, trust)? })
+    }
+
+    /// The model of a pipeline, not measured.
+    ///
+    /// # Errors
+    /// A model that is not there or can't be used.
+    pub fn model(&self, pipeline: &Pipeline, trust: Trust) -> Result<Arc<dyn Forecaster>, AssemblyError> {
+        models::build(&pipeline.model, &self.resources_for(trust))
+            .map_err(|source| AssemblyError::Model { pipeline: pipeline.name.clone(), source })
+    }
+
+    /// The embedded store of the datasource `name`; the first one there is, where none is named and the default is
+    /// none.
+    pub fn embedded_store(&self, name: Option<&str>) -> Option<Arc<Embedded>> {
+        let of = |name: &str| {
+            let datasource = self.datasources.get(name)?;
+            self.embedded.iter().find(|(known, _)| known == datasource).map(|(_, store)| store.clone())
+        };
+        match name {
+            Some(name) => of(name),
+            None => of("default").or_else(|| self.datasources.keys().find_map(|name| of(name))),
+        }
     }
 
     /// The pipeline's datasource, with the URLs that the pipeline gives itself.
@@ -358,4 +393,60 @@ fn auth(name: &str, datasource: &Datasource) -> Result<Auth, AssemblyError> {
     }
     let from_file = datasource.bearer_token_file.as_deref().map(secret).transpose()?;
     Ok(from_file.or(datasource.bearer_token.clone()).map_or(Auth::None, Auth::Bearer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::service::Egress;
+
+    fn datasource() -> Datasource {
+        Datasource {
+            url: Some("https://vm.example:8428/base".into()),
+            write_url: Some("http://vminsert.example".into()),
+            bearer_token: Some("s3cret".into()),
+            headers: BTreeMap::from([("X-Key".into(), "s3cret".into())]),
+            params: BTreeMap::from([("extra_label".into(), "team=a".into())]),
+            org_id: Some("team-a".into()),
+            ..Datasource::default()
+        }
+    }
+
+    #[test]
+    fn credentials_go_to_the_datasource_s_own_servers_and_nowhere_else() {
+        let own = datasource();
+        let guard = Guard::new(&Egress::default(), own.urls()).unwrap();
+        let check = |url: &str, is_own: bool| {
+            let foreign = Foreign { guard: &guard, own: &own };
+            let given = Datasource { url: Some(url.into()), ..own.clone() };
+            let found = connection("a", &given, url.into(), Some(foreign)).unwrap();
+            assert_eq!(found.auth == Auth::Bearer("s3cret".into()), is_own, "{url}");
+            assert_eq!(found.headers.len() + found.params.len(), if is_own { 2 } else { 0 }, "{url}");
+            assert_eq!(found.tenant.is_some(), is_own, "{url}");
+            assert!(found.resolver.is_some(), "{url}");
+        };
+        check("https://vm.example:8428/other", true);
+        check("https://VM.example:8428", true);
+        check("http://vminsert.example:80/x", true);
+        for other in [
+            "http://vm.example:8428",
+            "https://vm.example",
+            "https://evil.example:8428",
+            "https://vm.example.evil:8428",
+        ] {
+            check(other, false);
+        }
+        let trusted = connection("a", &own, "http://elsewhere".into(), None).unwrap();
+        assert!(trusted.auth == Auth::Bearer("s3cret".into()) && trusted.resolver.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_not_asked() {
+        let own = datasource();
+        let guard = Guard::new(&Egress::default(), own.urls()).unwrap();
+        let given = Datasource { url: Some("http://localhost:1".into()), write_url: None, ..own.clone() };
+        let store = server("a", &given, Some(Foreign { guard: &guard, own: &own })).unwrap();
+        let error = store.source.settles_after().await.unwrap_err().to_string();
+        assert!(error.contains("not a public address"), "{error}");
+    }
 }

@@ -73,7 +73,7 @@ impl Peer {
     }
 
     /// What it counts as where requests are counted.
-    fn counted(self) -> String {
+    pub fn counted(self) -> String {
         self.0.map_or_else(|| "?".into(), limit::of_address)
     }
 }
@@ -98,7 +98,7 @@ pub enum AuthError {
     /// Anybody could come in.
     #[error(
         "listening on {address} would let anybody in, since there is no credential yet: make a key with `openanomaly \
-         keys create --config FILE --role admin NAME`, or set auth.admin_key_file or auth.oidc; where something else \
+         keys create --config FILE --role admin`, or set auth.admin_key_file or auth.oidc; where something else \
          keeps others out, say --insecure"
     )]
     Open {

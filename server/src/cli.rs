@@ -1,20 +1,27 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
+pub mod access;
 pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod demo;
 pub mod detect;
 pub mod error;
+pub mod jobs;
+pub mod keys;
 pub mod log;
 pub mod model;
 pub mod models;
 pub mod output;
 pub mod pipelines;
 pub mod predict;
+pub mod routes;
 pub mod run;
 pub mod source;
+pub mod store;
 pub mod terminal;
+pub mod train;
+pub mod users;
 pub mod validate;
 
 use std::ffi::OsString;
@@ -27,6 +34,7 @@ use clap::{Parser, Subcommand};
 pub use error::CliError;
 pub use terminal::Terminal;
 
+use crate::render::format::Paint;
 use crate::traces::Traces;
 
 const STYLES: Styles = Styles::styled()
@@ -75,13 +83,19 @@ enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
     Predict(Box<predict::PredictArgs>),
+    Train(Box<train::TrainArgs>),
+    Keys(keys::KeysArgs),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
+    Users(users::UsersArgs),
     Validate(validate::ValidateArgs),
+    Routes(routes::RoutesArgs),
     #[command(visible_alias = "serve")]
     Run(run::RunArgs),
+    Jobs(jobs::JobsArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
+    Store(store::StoreArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -108,7 +122,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn start(cli: Cli) -> Result<ExitCode, CliError> {
     let traces = cli.command.traces()?;
     log::init(&cli.global.log, cli.command.quiet_level(), traces.as_ref())?;
-    let code = dispatch(cli.command, &mut Terminal::stdout(cli.global.color));
+    let greeting = log::is_for_people(&cli.global.log).then(|| terminal::paint_stderr(cli.global.color));
+    let code = dispatch(cli.command, greeting, &mut Terminal::stdout(cli.global.color));
     // What is still to be sent is sent.
     traces.into_iter().for_each(Traces::stop);
     code
@@ -126,16 +141,22 @@ impl Command {
     }
 }
 
-fn dispatch(command: Command, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
+fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
     let code = match command {
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Keys(args) => keys::keys(&args, terminal)?,
         Command::Models(args) => models::models(&args, terminal)?,
         Command::Pipelines(args) => pipelines::pipelines(&args, terminal)?,
-        Command::Run(args) => run::run(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Users(args) => users::users(&args, terminal)?,
+        Command::Routes(args) => routes::routes(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Run(args) => run::run(&args, greeting, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Jobs(args) => jobs::jobs(&args, terminal)?,
         Command::Backup(args) => backup::backup(&args, terminal)?,
         Command::Restore(args) => backup::restore(&args, terminal)?,
+        Command::Store(args) => store::store(&args, terminal)?,
         Command::Validate(args) => validate::validate(&args, terminal)?,
         Command::Completions(args) => completions::completions(&args, terminal).map(|()| ExitCode::SUCCESS)?,
     };

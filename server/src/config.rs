@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer};
 
 pub mod service;
 
+use crate::auth::limit;
+use crate::egress::Guard;
 use service::{Auth, DatabaseAddress, Egress, Jobs, Limits, Mongodb, Otlp, Retention, ServerTls, StoreKind};
 
 /// How the names of configuration files end.
@@ -247,6 +249,7 @@ impl Config {
         for (name, datasource) in &config.datasources {
             datasource.check().map_err(|reason| invalid(format!("datasource `{name}`: {reason}")))?;
         }
+        config.check_service().map_err(invalid)?;
         if let Some(otlp) = &config.otlp {
             otlp.check().map_err(|reason| invalid(format!("otlp: {reason}")))?;
         }
@@ -255,10 +258,29 @@ impl Config {
         for path in config.datasources.values_mut().filter_map(|datasource| datasource.path.as_mut()) {
             *path = folder.join(&*path);
         }
-        for path in [&mut config.onnx.folder, &mut config.onnx.library].into_iter().flatten() {
+        let Auth { admin_key_file, secret_file, .. } = &mut config.auth;
+        let certificate = config.tls.as_mut().map(|tls| [&mut tls.cert_file, &mut tls.key_file]);
+        let files = [
+            &mut config.onnx.folder,
+            &mut config.onnx.library,
+            &mut config.mongodb.url_file,
+            admin_key_file,
+            secret_file,
+        ];
+        for path in files.into_iter().flatten().chain(certificate.into_iter().flatten()) {
             *path = folder.join(&*path);
         }
         Ok(config)
+    }
+
+    /// What of the service's own keys makes no sense, for people.
+    fn check_service(&self) -> Result<(), String> {
+        Guard::new(&self.egress, [])?;
+        let Auth { requests_per_second, burst, .. } = self.auth;
+        if !limit::is_rate(requests_per_second) {
+            return Err(format!("auth.requests_per_second: found {requests_per_second}; {}", limit::EXPECTED_RATE));
+        }
+        if burst == 0 { Err("auth.burst: found 0; expected at least 1".into()) } else { Ok(()) }
     }
 
     /// Whether a pipeline finds what it needs in this configuration.
@@ -351,6 +373,55 @@ pub fn load_documents(
     written.zip(load_pipelines(file, environment)).collect()
 }
 
+/// The documents of a file with `${NAME}` replaced by the environment, each with the pipeline that it is.
+///
+/// # Errors
+/// A file that can't be read, or asks for what the environment doesn't have.
+pub fn resolved_documents(
+    file: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<(Document, Result<Pipeline, PipelineErrors>)>, ConfigError> {
+    resolved(&read(file)?, &file.display().to_string(), environment)
+}
+
+/// The same for a text, which `origin` names in messages.
+///
+/// # Errors
+/// A text that asks for what the environment doesn't have.
+pub fn resolved(
+    text: &str,
+    origin: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<(Document, Result<Pipeline, PipelineErrors>)>, ConfigError> {
+    let text = substitute(text, origin, environment)?;
+    // A text that is no YAML has no documents, but one error.
+    let documents = Pipeline::documents(&text).into_iter().chain(std::iter::repeat_with(Document::new));
+    Ok(documents.zip(Pipeline::parse_all(&text, origin)).collect())
+}
+
+/// A document as the text of a file which, once the environment is put in, is that document again; and how the file's
+/// name ends. YAML, or JSON where YAML would not say the same.
+pub fn file_text(document: &Document) -> (String, &'static str) {
+    let is_same = |text: &String| {
+        let text = substitute(text, "", &|_| None).unwrap_or_default();
+        matches!(Pipeline::documents(&text).as_slice(), [found] if found == document)
+    };
+    match serde_saphyr::to_string(document).ok().map(|text| escape(&text)).filter(is_same) {
+        Some(text) => (text, "yaml"),
+        None => (json_text(document), "json"),
+    }
+}
+
+/// A document as the text of a JSON file which, once the environment is put in, is that document again.
+pub fn json_text(document: &Document) -> String {
+    escape(&Pipeline::json(document)) + "\n"
+}
+
+/// A text in which nothing is replaced by the environment.
+fn escape(text: &str) -> String {
+    text.replace("${", "$${")
+}
+
 /// The pipelines of a file, with `${NAME}` replaced by the environment.
 pub fn load_pipelines(file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Result<Pipeline, ConfigError>> {
     let origin = file.display().to_string();
@@ -431,6 +502,33 @@ mod tests {
     }
 
     #[test]
+    fn documents_are_written_as_they_will_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |document: serde_json::Value| {
+            let document = document.as_object().unwrap().clone();
+            let (text, extension) = file_text(&document);
+            let file = folder.path().join(format!("a.{extension}"));
+            std::fs::write(&file, text).unwrap();
+            let found = resolved_documents(&file, &environment).unwrap();
+            assert_eq!((found.len(), &found[0].0), (1, &document), "{}", std::fs::read_to_string(&file).unwrap());
+            extension
+        };
+        use serde_json::json;
+        let plain = json!({"name": "a", "query": "up{a=\"b\"}", "step": "1m", "forecast_schedule": "*/5 * * * *"});
+        assert_eq!(check(plain), "yaml");
+        check(json!({"name": "a", "query": "${HOST} $${HOST} ${NOPE}", "description": "a\n# ${HOST}\n  b: c\n\n"}));
+        check(
+            json!({"name": "no", "query": "0x1F", "description": " \t'\"", "tags": ["yes", "1e3", "~", "", "- a", "2020-01-01"]}),
+        );
+        check(
+            json!({"name": "1", "a": 1.0, "b": 1, "c": 1e300, "d": null, "e": {}, "f": [], "g": {"h": [[], {"i": true}]}}),
+        );
+        check(
+            json!({"name": "ü☃\u{7f}\u{85}\u{2028}\u{feff}\u{0}", "query": "---", "step": "...", "?": "!x", "&a": "*b", "#": "@"}),
+        );
+    }
+
+    #[test]
     fn a_small_configuration_is_enough() {
         let config = load("datasources: {default: {url: 'http://${HOST}'}}").unwrap();
         assert_eq!(config.datasources["default"].url.as_deref(), Some("http://metrics:8428"));
@@ -455,6 +553,9 @@ mod tests {
             "openanomaly.yaml:2:1: unknown field `lissten`, expected one of",
         );
         check("datasources: {a: {ulr: x}}", "openanomaly.yaml:1:19: unknown field `ulr`");
+        check("datasources: {a: {url: x}}\negress: {allow: ['10.0.0.0/99']}", "egress.allow: `10.0.0.0/99`");
+        check("datasources: {a: {url: x}}\nauth: {requests_per_second: 0}", "auth.requests_per_second: found 0");
+        check("datasources: {a: {url: x}}\nauth: {burst: 0}", "auth.burst: found 0");
         check("datasources: {a: {url: x}}\nlisten: localhost", "2:9: `localhost` is no address such as");
     }
 }

@@ -1,10 +1,13 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
+pub mod banner;
 pub mod journal;
 pub mod lease;
 pub mod reload;
 pub mod retention;
+pub mod standings;
 pub mod status;
+pub mod stored;
 pub mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use engine::store::{Listing, StoreError, Stored, Unreadable};
+use engine::store::{Listing, StoreError, Stored, Unreadable, lies_in};
 use engine::{Pipeline, Ports};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -28,14 +31,17 @@ use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{self, Database, DatabaseError};
 use crate::demo::live;
 use crate::metrics::Metrics;
+use crate::registry::Current as Versions;
+use crate::render::format::Paint;
 use crate::tls::{Certificate, TlsError};
-use crate::{api, app, store};
+use crate::{api, app, jobs, store};
 use journal::Journal;
 use lease::Leases;
+use standings::Standings;
 use status::Status;
 
-/// How long to wait before a store that can't be watched is tried again.
-const STORE_RETRY: Duration = Duration::from_secs(2);
+/// How often is looked whether another version of a trained model has become current.
+const VERSIONS: Duration = Duration::from_secs(2);
 
 /// How often it is written down when keys were last used.
 const USES_EVERY: Duration = Duration::from_secs(15);
@@ -94,6 +100,8 @@ pub struct Options {
     pub insecure: bool,
     /// Whether a generated fleet is watched, which the datasource `default` is fed with.
     pub demo: bool,
+    /// How a person who looks on is greeted; where nobody does, a line in the log says the same.
+    pub greeting: Option<Paint>,
 }
 
 /// Runs the service until it is told to stop.
@@ -112,10 +120,12 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
         live::begin(&app).await?;
     }
     let mut service = Service::new(config_file, app.clone(), leases);
+    let mut pipelines = stored::Changes::new(app.store.clone());
     service.start().await;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "openanomaly is up");
+    greet(&app, address, options.greeting);
     let uses = tokio::spawn(write_uses(app.clone()));
     let server = tokio::spawn(api::serve::serve(app.clone(), listener, certificate));
+    let jobs = tokio::spawn(jobs::runner::run(app.clone()));
     let retention = tokio::spawn(retention::keep(app.clone()));
     loop {
         tokio::select! {
@@ -124,19 +134,17 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
                 reload::Event::Stop => break,
             },
             () = service.leases.changed() => service.rebalance().await,
-            changed = app.store.changed() => match changed {
-                Ok(()) => service.reload_pipelines().await,
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    tokio::time::sleep(STORE_RETRY).await;
-                }
-            },
+            found = pipelines.next() => service.found(found).await,
+            () = service.other_versions() => service.again(false).await,
         }
     }
     tracing::info!("stopping: passes that have begun are finished first");
     app.stopping.cancel();
     retention.abort();
-    let (_, served, _) = tokio::join!(service.stop(), server, uses);
+    let (_, served, worked, _) = tokio::join!(service.stop(), server, jobs, uses);
+    if let Err(error) = worked {
+        tracing::error!("doing jobs broke off: {error}");
+    }
     match served {
         Ok(Err(error)) => tracing::error!(%address, "serving failed: {error}"),
         Err(error) => tracing::error!(%address, "serving failed: {error}"),
@@ -147,8 +155,29 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     Ok(())
 }
 
+/// Says that the service is up.
+fn greet(app: &App, address: SocketAddr, greeting: Option<Paint>) {
+    match greeting {
+        Some(paint) => {
+            let text = banner::banner(app, address, paint);
+            // Whoever has closed stderr wants no greeting.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        }
+        None => {
+            let health = app.status.health();
+            let datasources: Vec<String> = app.current().config.datasources.keys().cloned().collect();
+            let (version, pipelines, datasources) =
+                (env!("CARGO_PKG_VERSION"), health.pipelines.len(), datasources.join(", "));
+            tracing::info!(%address, version, pipelines, datasources, "openanomaly is up");
+        }
+    }
+}
+
 /// Opens everything that a service needs.
-async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<(App, Leases), DaemonError> {
+///
+/// # Errors
+/// What can't be opened.
+pub async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Result<(App, Leases), DaemonError> {
     let folder = config_file.parent().unwrap_or(Path::new(""));
     let url = database_url(config.database.as_ref(), folder)
         .map_err(|error| DaemonError::Config(ConfigError::File { path: folder.into(), reason: error.to_string() }))?;
@@ -168,6 +197,8 @@ async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> Resu
         status: Arc::new(Status::default()),
         instance: app::instance().to_owned(),
         stopping: CancellationToken::new(),
+        new_job: Notify::new(),
+        standings: Standings::default(),
         current: RwLock::new(current),
     });
     let leases = Leases::open(app.clone(), database::file_of(&url).as_deref()).await;
@@ -193,6 +224,10 @@ struct Service {
     /// The pipelines that were ours when it was last looked.
     ours: BTreeSet<String>,
     workers: BTreeMap<String, Running>,
+    /// What the store said last.
+    seen: Option<Result<Listing, StoreError>>,
+    /// The trained versions that the workers run with.
+    versions: Versions,
 }
 
 /// A pipeline that is about to run.
@@ -200,6 +235,7 @@ struct Fresh {
     origin: String,
     trust: Trust,
     pipeline: Pipeline,
+    version: Option<i64>,
     ports: Ports,
 }
 
@@ -219,12 +255,19 @@ struct Fault {
 
 impl Service {
     fn new(config_file: &Path, app: App, leases: Leases) -> Self {
-        Self { config_file: config_file.to_owned(), app, leases, ours: BTreeSet::new(), workers: BTreeMap::new() }
+        Self {
+            config_file: config_file.to_owned(),
+            app,
+            leases,
+            ours: BTreeSet::new(),
+            workers: BTreeMap::new(),
+            seen: None,
+            versions: Versions::default(),
+        }
     }
 
     async fn start(&mut self) {
-        let is_good = self.replace_changed(false).await;
-        self.app.metrics.reloaded(is_good);
+        self.again(false).await;
     }
 
     /// The pipelines that are to be started, because they are new or have changed, or because `all` are. What can't
@@ -236,8 +279,8 @@ impl Service {
         for stored in found.pipelines {
             let trust = Trust::of(&stored);
             let Stored { origin, checked, .. } = stored;
-            let pipeline = match checked {
-                Ok(pipeline) if pipeline.enabled => pipeline,
+            let (version, pipeline) = match checked {
+                Ok(pipeline) if pipeline.enabled => (self.versions.version(&pipeline), self.versions.applied(pipeline)),
                 Ok(_) => continue,
                 Err(errors) => {
                     faults.push(Fault { origin, message: errors.to_string() });
@@ -254,16 +297,17 @@ impl Service {
             }
             let assembled = || assembly.ports(&pipeline, trust, &self.app.metrics).map_err(|error| error.to_string());
             match config.check(&pipeline).and_then(|()| assembled()) {
-                Ok(ports) => fresh.push(Fresh { origin, trust, pipeline, ports }),
+                Ok(ports) => fresh.push(Fresh { origin, trust, pipeline, version, ports }),
                 Err(error) => faults.push(Fault { message: format!("{origin}: {error}"), origin }),
             }
         }
         (fresh, faults)
     }
 
-    fn spawn(&mut self, Fresh { origin, trust, pipeline, ports }: Fresh) {
+    fn spawn(&mut self, Fresh { origin, trust, pipeline, version, ports }: Fresh) {
+        tracing::debug!(pipeline = pipeline.name, origin, "a pipeline runs");
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(worker::work(pipeline.clone(), ports, self.app.clone(), stopped));
+        let task = tokio::spawn(worker::work(pipeline.clone(), version, ports, self.app.clone(), stopped));
         self.workers.insert(pipeline.name.clone(), Running { origin, trust, pipeline, stop, task });
     }
 
@@ -284,6 +328,13 @@ impl Service {
         if config.listen != before.config.listen {
             tracing::warn!("a change of `listen` needs a restart");
         }
+        if config.pipelines != before.config.pipelines
+            || config.store != before.config.store
+            || config.mongodb != before.config.mongodb
+            || config.database != before.config.database
+        {
+            tracing::warn!("a change of `pipelines`, `store`, `mongodb` or `database` needs a restart");
+        }
         // Files with secrets may have changed without their names.
         let is_same = config.datasources == before.config.datasources
             && config.catch_up == before.config.catch_up
@@ -291,32 +342,60 @@ impl Service {
             && config.egress == before.config.egress
             && !config.datasources.values().any(Datasource::has_files);
         self.app.replace(Current { config: Arc::new(config), assembly: Arc::new(assembly) });
-        let is_good = self.replace_changed(!is_same).await;
-        self.app.metrics.reloaded(is_good);
+        self.again(!is_same).await;
     }
 
-    /// Reads the pipelines again.
-    async fn reload_pipelines(&mut self) {
-        let is_good = self.replace_changed(false).await;
+    /// Takes what the store says, if that is something new.
+    async fn found(&mut self, found: Result<Listing, StoreError>) {
+        if self.seen.as_ref() != Some(&found) {
+            let is_good = self.replace_changed(found, false).await;
+            self.app.metrics.reloaded(is_good);
+        }
+    }
+
+    /// Waits until other versions of trained models are current than those that the workers run with, whoever has made
+    /// them so.
+    async fn other_versions(&self) {
+        loop {
+            tokio::time::sleep(VERSIONS).await;
+            match Versions::read(&self.app.database).await {
+                Ok(versions) if versions != self.versions => return,
+                Ok(_) => {}
+                Err(error) => tracing::warn!("looking for trained models: {error}"),
+            }
+        }
+    }
+
+    /// Asks the store again.
+    async fn again(&mut self, all: bool) {
+        let found = self.app.store.list().await;
+        let is_good = self.replace_changed(found, all).await;
         self.app.metrics.reloaded(is_good);
     }
 
     /// Starts the pipelines that have become ours, and stops those that are no more.
     async fn rebalance(&mut self) {
         if self.leases.ours() != self.ours {
-            self.replace_changed(false).await;
+            let found = self.app.store.list().await;
+            self.replace_changed(found, false).await;
         }
     }
 
-    /// Starts what is new and ours, stops what is gone or not ours, and answers whether everything is right.
-    async fn replace_changed(&mut self, all: bool) -> bool {
-        let found = match self.app.store.list().await {
+    /// Starts what is new and ours, stops what is gone or not ours, and answers whether everything is right. Where the
+    /// store can't be read everything goes on as it is.
+    async fn replace_changed(&mut self, found: Result<Listing, StoreError>, all: bool) -> bool {
+        self.seen = Some(found.clone());
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 self.report(&[Fault { origin: String::new(), message: error.to_string() }]);
                 return false;
             }
         };
+        match Versions::read(&self.app.database).await {
+            Ok(versions) => self.versions = versions,
+            Err(error) => tracing::warn!("looking for trained models: {error}"),
+        }
         let enabled: BTreeMap<String, bool> = found
             .pipelines
             .iter()
@@ -324,8 +403,7 @@ impl Service {
             .map(|pipeline| (pipeline.name.clone(), pipeline.enabled))
             .collect();
         let (fresh, faults) = self.assemble(found, all);
-        let folder = self.app.current().config.pipelines.display().to_string();
-        let is_broken = |origin: &str| faults.iter().any(|fault| fault.origin == origin || fault.origin == folder);
+        let is_broken = |origin: &str| faults.iter().any(|fault| lies_in(origin, &fault.origin));
         let is_over = |running: &Running| match enabled.get(&running.pipeline.name) {
             Some(true) => fresh.iter().any(|fresh| fresh.pipeline.name == running.pipeline.name),
             Some(false) => true,

@@ -6,7 +6,10 @@ pub mod api_keys;
 pub mod audit_log;
 pub mod feedback;
 pub mod incidents;
+pub mod jobs;
 pub mod leases;
+pub mod models;
+pub mod pipelines;
 pub mod retention;
 pub mod runs;
 pub mod select;
@@ -111,6 +114,7 @@ impl Database {
     /// # Errors
     /// It can't be opened, or belongs to a newer version of this program.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
+        keep_private(url);
         let database = Self::connect(url, "rwc").await?;
         let shown = || without_password(url);
         MIGRATIONS.run(&database.pool).await.map_err(|error| match error {
@@ -134,6 +138,23 @@ impl Database {
         }
     }
 
+    /// Opens the database at `url` as it is, and changes nothing; nothing, where there is none that holds pipelines.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub async fn look(url: &str) -> Result<Option<Self>, DatabaseError> {
+        if file_of(url).is_some_and(|file| !file.exists()) {
+            return Ok(None);
+        }
+        let database = Self::connect(url, "rw").await?;
+        match sqlx::query("SELECT 1 FROM pipelines").fetch_optional(&database.pool).await {
+            Ok(_) => Ok(Some(database)),
+            Err(sqlx::Error::Database(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens what is at `url`, a file in the `mode` of SQLite.
     async fn connect(url: &str, mode: &str) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let shown = without_password(url);
@@ -153,7 +174,7 @@ impl Database {
             .connect(&address)
             .await
             .map_err(open)?;
-        if kind == Kind::Sqlite {
+        if kind == Kind::Sqlite && mode == "rwc" {
             // Readers don't wait for the one that writes, and the file is whole after a crash.
             sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await.map_err(open)?;
         }
@@ -173,6 +194,15 @@ impl Database {
     /// Which kind it is.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub async fn check(&self) -> Result<(), DatabaseError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Begins a transaction that will write. Where only one can write at a time, it waits for its turn here and not in its
@@ -204,6 +234,15 @@ impl Database {
 /// The newest migration that this program knows.
 pub fn newest_migration() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Makes the file of an SQLite address where it isn't there, for its owner alone: it holds what logins are signed with.
+/// What SQLite puts beside it is as the file is.
+fn keep_private(url: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let Some(path) = file_of(url).filter(|path| !path.starts_with(":memory:")) else { return };
+    // Where it can't be made, opening it says why.
+    let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
 /// The address of the database in the file `path`.
@@ -253,6 +292,8 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]
@@ -264,6 +305,8 @@ mod tests {
             let insert =
                 "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2";
             sqlx::query(insert).bind("a").bind("b").execute(&database.pool).await.unwrap();
+            let permissions = std::fs::metadata(folder.path().join("state.db")).unwrap().permissions();
+            assert_eq!(permissions.mode() & 0o777, 0o600, "it is nobody else's business");
             database.close().await;
         }
     }

@@ -60,9 +60,8 @@ impl Allowed {
             return if bits <= most { Ok(Self::Network(address, bits)) } else { Err(wrong()) };
         }
         let (name, is_below) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
-        let is_label = |label: &str| {
-            !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        };
+        let is_label =
+            |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         if bits.is_some() || !name.split('.').all(is_label) {
             return Err(wrong());
         }
@@ -300,8 +299,15 @@ mod tests {
 
     #[test]
     fn what_is_no_url_of_a_server_is_refused_without_its_secrets() {
-        for bad in ["", "example.org", "file:///etc/passwd", "ftp://me:s3cret@example.org", "http://", "//s3cret@x", "gopher://x"]
-        {
+        for bad in [
+            "",
+            "example.org",
+            "file:///etc/passwd",
+            "ftp://me:s3cret@example.org",
+            "http://",
+            "//s3cret@x",
+            "gopher://x",
+        ] {
             let error = guard(&[]).check(bad).unwrap_err().to_string();
             assert!(error.contains("http:// or https://") && !error.contains("s3cret"), "{error}");
         }
@@ -347,7 +353,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = |guard: Guard| reqwest::Client::builder().no_proxy().dns_resolver(Arc::new(guard)).build().unwrap();
+        let client =
+            |guard: Guard| reqwest::Client::builder().no_proxy().dns_resolver(Arc::new(guard)).build().unwrap();
         let error = client(guard(&[])).get(&url).send().await.unwrap_err();
         let cause = format!("{error:?}");
         assert!(error.is_connect() && cause.contains("NotPublic"), "{cause}");

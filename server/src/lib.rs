@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod page;
 pub mod preferred;
+pub mod registry;
 pub mod render;
 pub mod store;
 pub mod tls;

@@ -163,12 +163,13 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// Makes `span` part of the trace that a request belongs to by its header `traceparent`, if it has one. To be called
-/// before the span is entered.
-pub fn join(span: &Span, headers: &HeaderMap) {
+/// Makes `span` part of the trace that a request belongs to by its header `traceparent`, if it has one, and calls it
+/// `name` there. To be called before the span is entered.
+pub fn join(span: &Span, name: &str, headers: &HeaderMap) {
     let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
     if parent.span().span_context().is_valid() {
         // Where no traces are sent there is nothing to join.
         let _ = span.set_parent(parent);
     }
+    span.context().span().update_name(name.to_owned());
 }

@@ -1,6 +1,8 @@
 //! Real servers for whole tests: started on a free port in a temporary folder, ended when dropped.
 
+mod collector;
 mod fickle;
+mod mongodb;
 mod postgres;
 mod prometheus;
 mod scene;
@@ -8,11 +10,14 @@ mod server;
 mod service;
 mod victoria_metrics;
 
+pub use self::mongodb::{MongoDb, Topology};
+pub use collector::{Collector, attributes};
 pub use fickle::{Fickle, Mood};
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Setup};
 pub use scene::Scene;
-pub use service::Service;
+pub use server::free_address;
+pub use service::{Service, binary, openanomaly};
 pub use victoria_metrics::VictoriaMetrics;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

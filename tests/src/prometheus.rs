@@ -17,6 +17,8 @@ pub struct Setup {
     pub rules: Option<String>,
     /// How old a sample may be that comes after newer ones.
     pub out_of_order_window: Option<Duration>,
+    /// The address of an OpenAnomaly that it scrapes every second, as the job `openanomaly`.
+    pub scrape: Option<String>,
 }
 
 /// A Prometheus of a test's own. What was written is visible at once.
@@ -74,6 +76,10 @@ fn write_config(dir: &Path, setup: &Setup) {
     }
     if let Some(window) = setup.out_of_order_window {
         config.push_str(&format!("storage: {{tsdb: {{out_of_order_time_window: {}s}}}}\n", window.as_secs()));
+    }
+    if let Some(target) = &setup.scrape {
+        let job = format!("job_name: openanomaly, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]");
+        config.push_str(&format!("scrape_configs: [{{{job}}}]\n"));
     }
     std::fs::write(dir.join("prometheus.yml"), config).expect("the folder is new");
 }

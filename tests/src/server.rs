@@ -163,7 +163,10 @@ fn spawn(program: &Program, arguments: &[String], dir: &Path) -> Child {
 }
 
 /// An address on this machine that nobody listens on at the moment.
-pub(crate) fn free_address() -> String {
+///
+/// # Panics
+/// Where there is no free port.
+pub fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
     listener.local_addr().expect("it is bound").to_string()
 }

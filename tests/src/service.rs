@@ -33,9 +33,16 @@ impl Service {
     /// # Panics
     /// Where it can't be started.
     pub fn configured(config: &str, environment: &[(&str, &str)], pipelines: &[(&str, &str)]) -> Self {
+        Self::listening(crate::free_address(), config, environment, pipelines)
+    }
+
+    /// The same, at an address that is known before.
+    ///
+    /// # Panics
+    /// Where it can't be started.
+    pub fn listening(address: String, config: &str, environment: &[(&str, &str)], pipelines: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
         fs::create_dir(folder.path().join("pipelines")).expect("the folder is new");
-        let address = crate::server::free_address();
         configure(&folder, &address, config);
         for (name, text) in pipelines {
             fs::write(folder.path().join("pipelines").join(name), text).expect("the folder can be written");
@@ -51,6 +58,11 @@ impl Service {
     /// Where the folder can't be written.
     pub fn configure(&self, config: &str) {
         configure(&self.folder, &self.address, config);
+    }
+
+    /// The path of its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("openanomaly.yaml")
     }
 
     /// The path of the pipeline file `name`.
@@ -86,6 +98,19 @@ impl Service {
     /// Starts a new process with the same configuration.
     pub fn start_again(&mut self) {
         self.child = spawn(&self.folder, &self.environment);
+    }
+
+    /// Whether the process has ended by itself, and well.
+    ///
+    /// # Panics
+    /// Where the process can't be asked.
+    pub fn ended(&mut self) -> Option<bool> {
+        self.child.try_wait().expect("the process is ours").map(|status| status.success())
+    }
+
+    /// The folder of the configuration, in which the service keeps its database.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Asks the process to stop, as `kill` does, and waits; says whether it ended well.
@@ -169,8 +194,19 @@ fn spawn(folder: &TempDir, environment: &[(String, String)]) -> Child {
         .expect("the binary can be run")
 }
 
+/// The program itself, to be run with arguments.
+///
+/// # Panics
+/// Where it was not built.
+pub fn openanomaly() -> Command {
+    Command::new(binary())
+}
+
 /// The program that was built with this test: it stands beside the folder of the test's own binary.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// Where it was not built.
+pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a process knows its binary");
     let folder = test.ancestors().nth(2).expect("a test's binary stands in target/<profile>/deps");
     let binary = folder.join("openanomaly");

@@ -5,6 +5,7 @@
 
 mod evaluate;
 mod insert;
+mod list;
 mod selectors;
 mod view;
 
@@ -17,8 +18,12 @@ use async_trait::async_trait;
 use tsink::{Storage, StorageBuilder, TimestampPrecision};
 
 use crate::frame::Frame;
+use crate::labels::Labels;
 use crate::read::{Answer, Limits, RangeQuery, Read, ReadError, ReadFault};
-use crate::write::{Write, WriteError, Written};
+use crate::time::Timestamp;
+use crate::write::{Samples, Write, WriteError, Written};
+
+pub use selectors::is_scalar;
 
 /// One partition of a series; the store keeps a head open for each that is written to.
 const PARTITION: Duration = Duration::from_secs(24 * 3600);
@@ -107,6 +112,37 @@ impl Embedded {
     /// What could not be written. It is still in the log.
     pub fn close(&self) -> Result<(), EmbeddedError> {
         self.storage.close().map_err(|source| EmbeddedError { path: self.path.clone(), source })
+    }
+
+    /// Writes samples that lie on no grid.
+    ///
+    /// # Errors
+    /// The store failed; a sample that it refuses for its own sake is in [`Written::rejected`].
+    pub async fn append(&self, series: Vec<Samples>) -> Result<Written, WriteError> {
+        let storage = self.storage.clone();
+        tokio::task::spawn_blocking(move || insert::insert_samples(&*storage, series))
+            .await
+            .unwrap_or_else(|panic| Err(format!("the write broke off: {panic}")))
+            .map_err(|message| WriteError::Local { target: self.name(), message })
+    }
+
+    /// The series that any of `selectors` names, all of them where there are none, which have a sample from `start` to
+    /// `end`; sorted, and no more than `most`.
+    ///
+    /// # Errors
+    /// What is no selector, and more series than allowed.
+    pub async fn series(
+        &self,
+        selectors: &[String],
+        start: Timestamp,
+        end: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Labels>, ReadError> {
+        let (storage, owned) = (self.storage.clone(), selectors.to_vec());
+        tokio::task::spawn_blocking(move || list::series(&*storage, &owned, start, end, most))
+            .await
+            .unwrap_or_else(|panic| Err(ReadFault::Local(format!("the look-up broke off: {panic}"))))
+            .map_err(|fault| ReadError { query: selectors.join(", "), origin: self.name(), fault })
     }
 
     fn name(&self) -> String {

@@ -1,7 +1,9 @@
 //! Prometheus, VictoriaMetrics and whatever speaks like them: `query_range` in, remote write out.
 
+pub mod answer;
 pub mod client;
 pub mod connection;
+pub mod decode;
 pub mod encode;
 pub mod matrix;
 mod names;

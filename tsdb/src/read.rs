@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use crate::frame::Frame;
 use crate::time::{Step, Timestamp};
 
-/// A query over a range of time, its ends on the grid of multiples of its step, both included.
+/// A query over a range of time, its ends on the grid of multiples of its step (unless it was made by
+/// [`RangeQuery::anywhere`]), both included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeQuery {
     query: String,
@@ -22,6 +23,13 @@ impl RangeQuery {
         let (start, end) = (start.ceil(step), end.floor(step));
         let span = usize::try_from(end.millis().checked_sub(start.millis())? / step.millis()).ok()?;
         (end >= start).then(|| Self { query: query.into(), start, step, points: span + 1 })
+    }
+
+    /// The query for `start` and every `step` after it up to `end`, wherever the grid lies: for stores that are asked for
+    /// the times that others want to see. `None` where the end is before the start, or there are too many points to count.
+    pub fn anywhere(query: impl Into<String>, start: Timestamp, end: Timestamp, step: Step) -> Option<Self> {
+        let span = usize::try_from(end.millis().checked_sub(start.millis())?).ok()? / step.millis() as usize;
+        Some(Self { query: query.into(), start, step, points: span.checked_add(1)? })
     }
 
     /// PromQL or MetricsQL; for a file, a selector.
@@ -235,5 +243,12 @@ mod tests {
         assert_eq!(range(60, 60).unwrap().points(), 1);
         assert!(range(61, 119).is_none());
         assert!(range(120, 60).is_none());
+        let anywhere = |end| {
+            RangeQuery::anywhere("up", Timestamp::from_seconds(61), Timestamp::from_seconds(end), step)
+                .map(|query| (query.start().seconds(), query.end().seconds(), query.points()))
+        };
+        assert_eq!(anywhere(245), Some((61.0, 241.0, 4)));
+        assert_eq!(anywhere(61), Some((61.0, 61.0, 1)));
+        assert_eq!(anywhere(60), None);
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::frame::Frame;
+use crate::labels::Labels;
+use crate::time::Timestamp;
 
 /// A store that series can be written to.
 #[async_trait]
@@ -19,6 +21,15 @@ pub trait Write: Send + Sync {
 
     /// How far ahead of now the store takes samples without harm; zero where it doesn't, or nobody knows.
     async fn takes_ahead(&self) -> Duration;
+}
+
+/// A series and samples of it that lie on no grid, as others send them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples {
+    /// The series.
+    pub labels: Labels,
+    /// Times and values, in any order.
+    pub samples: Vec<(Timestamp, f64)>,
 }
 
 /// What became of a write.

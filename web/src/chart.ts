@@ -1,7 +1,7 @@
 // One series over time: what was, what was expected, the band, what is anomalous; the scores below.
 
 import uPlot from "uplot";
-import { number, time } from "./format";
+import { number, score as points, time } from "./format";
 import { h } from "./dom";
 import type { Row, Trace } from "./types";
 
@@ -76,7 +76,7 @@ export class Chart {
   private describe(): void {
     const scores = this.trace!.anomaly_score;
     const high = scores.filter((score) => score !== null && score > 1).length;
-    const text = `${this.trace!.timestamps.length} points, ${high} of them anomalous, highest score ${number(Math.max(0, ...scores.map((score) => score ?? 0)))}`;
+    const text = `${this.trace!.timestamps.length} points, ${high} of them anomalous, highest score ${points(Math.max(0, ...scores.map((score) => score ?? 0)))}`;
     this.element.setAttribute("aria-label", `Chart: ${text}`);
   }
 
@@ -95,7 +95,7 @@ export class Chart {
     const width = this.plots.clientWidth || 800;
     const [tall, low] = this.heights();
     const line = (name: string, thick: number, dash?: number[]): uPlot.Series => ({ stroke: () => colour(name), width: thick, points: { show: false }, spanGaps: false, ...(dash ? { dash } : {}) });
-    const dots: uPlot.Series = { stroke: () => colour("--bad"), width: 0, points: { show: true, size: 7, width: 0, fill: () => colour("--bad") } };
+    const dots: uPlot.Series = { stroke: () => colour("--bad"), width: 0, points: { show: true, size: 5.5, width: 0, fill: () => colour("--bad") } };
     const base = (height: number): Omit<uPlot.Options, "series"> => ({
       width,
       height,
@@ -105,6 +105,7 @@ export class Chart {
       cursor: {
         sync: { key: "page", scales: ["x", null] },
         drag: { x: !!this.zoom, y: false, setScale: false },
+        y: false,
         points: { size: 6 },
       },
       hooks: {
@@ -186,7 +187,7 @@ export class Chart {
       part("actual", `actual ${number(trace.y[at])}`),
       part("expected", `expected ${number(trace.yhat[at])}`),
       part("band", `band ${number(lower)} to ${number(upper)}`),
-      part((score ?? 0) > 1 ? "odd" : "score", `score ${number(score)}`),
+      part((score ?? 0) > 1 ? "odd" : "score", `score ${points(score)}`),
     );
   }
 }

@@ -20,6 +20,11 @@ function trim(value: number): string {
   return value.toLocaleString("en", { maximumFractionDigits: digits });
 }
 
+/** A score: 1 is the edge of the band. */
+export function score(value: number | null | undefined): string {
+  return value === null || value === undefined ? "–" : value >= 100 ? number(value) : value.toFixed(value >= 10 ? 1 : 2);
+}
+
 const pad = (value: number) => String(value).padStart(2, "0");
 
 /** A time of this place: 26 Nov 07:05, with the year where it is another one. */

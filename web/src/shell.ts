@@ -148,12 +148,13 @@ function login(): void {
     try {
       if (value("key")) {
         key.set(value("key").trim());
-        await ask("GET", "/api/v1/datasources");
+        await ask("GET", "/api/v1/me");
       } else {
         key.forget();
         await post("/api/v1/login", { name: value("name"), password: value("password") });
       }
       dialog.remove();
+      whoami();
       render(false);
     } catch (error) {
       key.forget();
@@ -165,10 +166,19 @@ function login(): void {
   dialog.showModal();
 }
 
+/** Shows who is in, where that is not just anybody. */
+async function whoami(): Promise<void> {
+  const me = await ask<{ name: string; role: string }>("GET", "/api/v1/me").catch(() => null);
+  const out = document.querySelector<HTMLElement>(".out")!;
+  out.hidden = !me || me.body.name === "anonymous";
+  out.title = me ? `${me.body.name}, ${me.body.role}` : "";
+}
+
 async function logout(): Promise<void> {
+  await ask("POST", "/api/v1/logout");
   key.forget();
-  await ask("POST", "/api/v1/logout").catch(() => undefined);
   toast("Logged out");
+  whoami();
   render(false);
 }
 
@@ -195,10 +205,8 @@ export function start(all: Record<string, View>): void {
     h("div", { id: "toasts" }),
   );
   window.addEventListener("hashchange", () => render(true));
-  window.addEventListener("unauthorized", () => {
-    document.querySelector<HTMLElement>(".out")!.hidden = false;
-    login();
-  });
+  window.addEventListener("unauthorized", login);
   document.addEventListener("keydown", pressed);
+  whoami();
   render(false);
 }

@@ -42,14 +42,13 @@ export interface Incident {
   pipeline: string;
   series: string;
   labels: Labels;
-  from: string;
-  until: string;
-  peak_at: string;
-  peak_score: number;
-  peak_actual: number;
-  peak_expected: number;
+  started_at: string;
+  ended_at: string;
+  /** Whether it may still go on. */
+  open: boolean;
   points: number;
-  verdict?: string | null;
+  peak: { at: string; score: number; actual: number | null; expected: number | null };
+  feedback: { verdict: string; created_at: string }[];
 }
 
 export interface Job {

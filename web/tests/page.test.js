@@ -221,3 +221,52 @@ describe("the page", { timeout: 300_000 }, () => {
     }
   });
 });
+
+describe("the page of a service that asks for credentials", { timeout: 300_000 }, () => {
+  const KEY = "a-key-of-this-test-alone";
+  const CONFIG = "datasources: {default: {path: series}}\nauth: {required: true, admin_key_file: admin-key}\n";
+  let guarded;
+
+  before(async () => {
+    guarded = await start({ "openanomaly.yaml": CONFIG, "admin-key": KEY });
+  });
+
+  after(() => guarded?.stop());
+
+  it("asks for them, says what is wrong with them, and shows what they open", async () => {
+    const { page, context } = await open(browser, guarded.url);
+    await page.goto(guarded.url);
+    const login = page.getByRole("dialog", { name: "Log in" });
+    await login.getByLabel("API key").fill("wrong");
+    await login.getByLabel("API key").press("Enter");
+    await login.getByRole("alert").waitFor();
+    await picture(page, "login");
+    await login.getByLabel("API key").fill(KEY);
+    await login.getByLabel("API key").press("Enter");
+    await page.getByRole("link", { name: "Make one in the playground" }).waitFor();
+    await page.getByRole("button", { name: "Log out" }).click();
+    await login.waitFor();
+    await context.close();
+  });
+
+  it("lets people in by name and password, and says what they may not do", async () => {
+    const user = JSON.stringify({ name: "ada", password: "correct horse battery", role: "viewer" });
+    const headers = { authorization: `Bearer ${KEY}`, "content-type": "application/json" };
+    const made = await fetch(`${guarded.url}/api/v1/users`, { method: "POST", headers, body: user });
+    assert.equal(made.status, 201, await made.text());
+    const { page, context } = await open(browser, guarded.url);
+    await page.goto(`${guarded.url}/#/playground`);
+    const login = page.getByRole("dialog", { name: "Log in" });
+    await login.getByLabel("Name").fill("ada");
+    await login.getByLabel("Password").fill("correct horse battery");
+    await login.getByLabel("Password").press("Enter");
+    await page.getByRole("button", { name: "Save as pipeline" }).click();
+    await page.getByText("this needs the role editor").waitFor();
+    await page.reload();
+    await page.getByRole("combobox", { name: "Query" }).waitFor();
+    assert.equal(await login.count(), 0, "the cookie is kept");
+    await page.getByRole("button", { name: "Log out" }).click();
+    await login.waitFor();
+    await context.close();
+  });
+});

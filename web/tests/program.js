@@ -1,7 +1,7 @@
 // The program and a browser, both real, for a test.
 
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,11 +19,12 @@ async function freePort() {
   return port;
 }
 
-/** `openanomaly run --demo`, and its address when it is up. */
-export async function start(...more) {
+/** `openanomaly run --demo` with these files in its folder, and its address when it is up. */
+export async function start(files = {}) {
   const address = `127.0.0.1:${await freePort()}`;
   const folder = await mkdtemp(join(tmpdir(), "openanomaly-page-"));
-  const arguments_ = ["run", "--demo", "--data", folder, "--listen", address, ...more];
+  for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+  const arguments_ = ["run", "--demo", "--data", folder, "--listen", address];
   const child = spawn(join(target, "debug/openanomaly"), arguments_, { stdio: ["ignore", "ignore", "pipe"] });
   let log = "";
   child.stderr.on("data", (text) => (log += text));
@@ -44,7 +45,7 @@ export async function start(...more) {
 }
 
 /** A browser. */
-export const browser = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+export const browser = () => chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
 
 /** A page of a browser, and all that went wrong in it or left the service's own address. */
 export async function open(browser, url, options = {}) {

@@ -114,19 +114,15 @@ async fn trace(State(app): State<App>, mut request: Request, next: Next) -> Resp
         status = Empty,
         took_seconds = Empty,
         otel.kind = "server",
-        otel.name = Empty,
         otel.status_code = Empty
     );
-    let name = format!("{method} {path}");
-    traces::join(&span, request.headers());
+    traces::join(&span, &format!("{method} {path}"), request.headers());
     let started = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = with_problem(response, &id).await;
     span.record("status", response.status().as_u16());
     span.record("took_seconds", started.elapsed().as_secs_f64());
     span.in_scope(|| tracing::debug!("answered"));
-    // Not before: lines of the log need not say it a second time.
-    span.record("otel.name", name);
     if response.status().is_server_error() {
         span.record("otel.status_code", "ERROR");
     }

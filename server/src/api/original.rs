@@ -1,9 +1,9 @@
 //! Pipelines under the paths of the original program, and in its shapes: the documents themselves, nothing around them.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use axum::{Extension, Json};
 use engine::store::Document;
 use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
@@ -12,9 +12,10 @@ use utoipa_axum::routes;
 use super::Routes;
 use super::body::Body;
 use super::incoming::Posted;
-use super::pipelines::{PipelineDocument, found, made, make, patched, put, shown, shown_always, take_out};
+use super::pipelines::{PipelineDocument, found, made, make, patched, put, shown, shown_always, take_out, visible};
 use super::problem::Problem;
 use crate::app::App;
+use crate::auth::Caller;
 
 /// The routes.
 pub(super) fn routes() -> Routes {
@@ -27,8 +28,9 @@ pub(super) fn routes() -> Routes {
 
 /// The documents of all pipelines.
 #[utoipa::path(get, path = "/pipelines", tag = "original", responses((status = 200, body = Vec<PipelineDocument>)))]
-async fn list(State(app): State<App>) -> Result<Json<Vec<Document>>, Problem> {
-    Ok(Json(app.store.list().await?.pipelines.into_iter().map(|stored| stored.document).collect()))
+async fn list(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Json<Vec<Document>>, Problem> {
+    let found = app.store.list().await?.pipelines.into_iter();
+    Ok(Json(found.map(|stored| visible(stored, &caller).document).collect()))
 }
 
 /// The document of one pipeline.
@@ -39,8 +41,13 @@ async fn list(State(app): State<App>) -> Result<Json<Vec<Document>>, Problem> {
         (status = 304, description = "the version that the reader has"),
         (status = 404, description = "there is none of this name"),
     ))]
-async fn read(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let stored = found(&app, &name).await?;
+async fn read(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let stored = visible(found(&app, &name).await?, &caller);
     Ok(shown(&headers, &stored, || stored.document.clone()))
 }
 

@@ -1,9 +1,9 @@
 //! Pipelines: made, read, changed and taken out.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use engine::Pipeline;
 use engine::store::{Document, Expected, StoreError, Stored};
 use serde::Serialize;
@@ -17,6 +17,7 @@ use super::incoming::{ORIGIN, Posted, admit, faults, invalid};
 use super::problem::{Fault, Problem};
 use super::{Routes, etag};
 use crate::app::App;
+use crate::auth::{Caller, Role, redact};
 use crate::daemon::status::PipelineStatus;
 
 /// How often a change that names no version is made again after somebody else's came in between.
@@ -81,9 +82,9 @@ pub(super) struct PipelineDocument(Map<String, Value>);
 
 /// All pipelines.
 #[utoipa::path(get, path = "/api/v1/pipelines", tag = "pipelines", responses((status = 200, body = Pipelines)))]
-async fn list(State(app): State<App>) -> Result<Json<Pipelines>, Problem> {
-    let found = app.store.list().await?.pipelines;
-    Ok(Json(Pipelines { items: found.iter().map(|stored| PipelineView::of(&app, stored)).collect(), next: None }))
+async fn list(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Json<Pipelines>, Problem> {
+    let found = app.store.list().await?.pipelines.into_iter().map(|stored| visible(stored, &caller));
+    Ok(Json(Pipelines { items: found.map(|stored| PipelineView::of(&app, &stored)).collect(), next: None }))
 }
 
 /// One pipeline.
@@ -94,8 +95,13 @@ async fn list(State(app): State<App>) -> Result<Json<Pipelines>, Problem> {
         (status = 304, description = "the version that the reader has"),
         (status = 404, description = "there is none of this name"),
     ))]
-async fn read(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let stored = found(&app, &name).await?;
+async fn read(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let stored = visible(found(&app, &name).await?, &caller);
     Ok(shown(&headers, &stored, || PipelineView::of(&app, &stored)))
 }
 
@@ -178,6 +184,14 @@ async fn remove(State(app): State<App>, Path(name): Path<String>, headers: Heade
 /// The pipeline `name`.
 pub(super) async fn found(app: &App, name: &str) -> Result<Stored, Problem> {
     app.store.get(name).await?.ok_or_else(|| StoreError::Missing { name: name.into() }.into())
+}
+
+/// A pipeline as `caller` may see it: who may not change it sees no secrets in it.
+pub(super) fn visible(mut stored: Stored, caller: &Caller) -> Stored {
+    if caller.role < Role::Editor {
+        redact::document(&mut stored.document);
+    }
+    stored
 }
 
 /// Stores a pipeline that must not be there yet.

@@ -52,7 +52,15 @@ impl Problem {
     /// A problem with a status, a code and what happened.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Self { status: status.as_u16(), code, title, detail: detail.into(), errors: vec![], request_id: None, retry_after_seconds: None }
+        Self {
+            status: status.as_u16(),
+            code,
+            title,
+            detail: detail.into(),
+            errors: vec![],
+            request_id: None,
+            retry_after_seconds: None,
+        }
     }
 
     /// What was asked for is not there.

@@ -28,8 +28,9 @@ pub async fn serve(app: App, listener: TcpListener, certificate: Option<Certific
 
 async fn plain(app: App, listener: TcpListener) -> std::io::Result<()> {
     let stopping = app.stopping.clone();
+    let requests = app.metrics.http.clone();
     let (router, _) = super::router(app);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let service = requests.connected(router.into_make_service_with_connect_info::<SocketAddr>());
     let server = axum::serve(listener, service).with_graceful_shutdown(stopping.clone().cancelled_owned());
     let patience = async {
         stopping.cancelled().await;
@@ -46,8 +47,9 @@ async fn plain(app: App, listener: TcpListener) -> std::io::Result<()> {
 
 async fn encrypted(app: App, listener: TcpListener, certificate: Certificate) -> std::io::Result<()> {
     let (stopping, handle) = (app.stopping.clone(), Handle::new());
+    let requests = app.metrics.http.clone();
     let (router, _) = super::router(app);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let service = requests.connected(router.into_make_service_with_connect_info::<SocketAddr>());
     let acceptor = RustlsAcceptor::new(certificate.config.clone());
     let server = Server::<SocketAddr>::from_listener(listener).acceptor(acceptor).handle(handle.clone());
     let ending = async {

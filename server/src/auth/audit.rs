@@ -6,13 +6,21 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::{Caller, Peer};
+use crate::api::layers::RequestId;
 use crate::api::problem::Problem;
 use crate::app::App;
 use crate::database::audit_log::{self, Record};
 
 /// What is sent by methods that change something, and changes nothing that the service keeps.
-const CHANGES_NOTHING: [&str; 5] =
-    ["/execute/", "/api/v1/validate", "/api/v1/write", "/api/v1/query", "/api/v1/series"];
+const CHANGES_NOTHING: [&str; 7] = [
+    "/execute/",
+    "/api/v1/execute/",
+    "/api/v1/labels",
+    "/api/v1/query",
+    "/api/v1/series",
+    "/api/v1/validate",
+    "/api/v1/write",
+];
 
 /// Writes down what a request has done.
 pub async fn audit(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -26,9 +34,6 @@ pub async fn audit(State(app): State<App>, request: Request, next: Next) -> Resp
     let status = response.status();
     if status.is_success() || status == StatusCode::FORBIDDEN {
         record.detail = outcome(&response);
-        if record.request_id.is_empty() {
-            record.request_id = id(response.headers());
-        }
         write(&app, record).await;
     }
     response
@@ -46,7 +51,7 @@ fn record(app: &App, request: &Request) -> Record {
         subject: request.uri().path().to_owned(),
         detail: String::new(),
         address: Peer::of(extensions).to_string(),
-        request_id: id(request.headers()),
+        request_id: extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
     }
 }
 
@@ -64,11 +69,6 @@ pub async fn login(app: &App, name: Option<&str>, peer: Peer, request_id: &str, 
         request_id: request_id.to_owned(),
     };
     write(app, record).await;
-}
-
-/// The id of a request.
-pub fn id(headers: &axum::http::HeaderMap) -> String {
-    headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 fn outcome(response: &Response) -> String {

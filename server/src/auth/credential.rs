@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn each_way_to_say_it() {
-        let (key, token) = (|text: &str| Some(Credential::Key(text.into())), |text: &str| Some(Credential::Token(text.into())));
+        let (key, token) =
+            (|text: &str| Some(Credential::Key(text.into())), |text: &str| Some(Credential::Token(text.into())));
         check(&[], None);
         check(&[("authorization", "Bearer oa_1_2")], key("oa_1_2"));
         check(&[("authorization", "bearer  a.b.c ")], token("a.b.c"));

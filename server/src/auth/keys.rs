@@ -86,8 +86,16 @@ pub async fn create(database: &Database, new: NewKey, by: &str, now: Timestamp) 
 /// A key as it is presented, taken apart: its id and its secret.
 fn parse(presented: &str) -> Option<(&str, &str)> {
     let (id, secret) = presented.strip_prefix(PREFIX)?.split_once('_')?;
-    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    (id.len() == 16 && secret.len() == 64 && is_hex(id) && is_hex(secret)).then_some((id, secret))
+    (is_id(id) && is_hex(secret, 64)).then_some((id, secret))
+}
+
+/// Whether a text can be the id of a key.
+pub fn is_id(text: &str) -> bool {
+    is_hex(text, 16)
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// A key that was right.
@@ -287,7 +295,7 @@ mod tests {
             (NewKey { requests_per_second: Some(0.0), ..new("b") }, "above 0"),
             (NewKey { requests_per_second: Some(f64::NAN), ..new("b") }, "above 0"),
         ] {
-            let error = create(&database, wrong, "me", NOW).await.unwrap_err().to_string();
+            let error = create(&database, wrong, "me", NOW).await.map(drop).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }

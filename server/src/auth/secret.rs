@@ -89,7 +89,9 @@ mod tests {
         assert!(known.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{known}");
         assert_ne!(known, hasher.hash("s3cret").await, "every hash has a salt of its own");
         assert!(hasher.is_right("s3cret", Some(&known)).await);
-        for (secret, hash) in [("s3cret ", Some(known.as_str())), ("", Some(&known)), ("s3cret", None), ("x", Some("x"))] {
+        for (secret, hash) in
+            [("s3cret ", Some(known.as_str())), ("", Some(&known)), ("s3cret", None), ("x", Some("x"))]
+        {
             assert!(!hasher.is_right(secret, hash).await, "{secret} {hash:?}");
         }
     }

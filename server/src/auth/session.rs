@@ -77,10 +77,7 @@ impl Sessions {
         }
         let user = self.user(database, &claims.sub, now).await?;
         let user = user.filter(|user| user.changed_ms == claims.since_ms);
-        Ok(user.map(|user| Known {
-            caller: Caller { name: user.name, role: user.role },
-            requests_per_second: None,
-        }))
+        Ok(user.map(|user| Known { caller: Caller { name: user.name, role: user.role }, requests_per_second: None }))
     }
 
     /// Forgets what is known of a user, at once.

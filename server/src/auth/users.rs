@@ -11,7 +11,7 @@ use crate::database::{Database, DatabaseError};
 pub const LEAST_PASSWORD: usize = 12;
 
 /// How many bytes a password has at most.
-const MOST_PASSWORD: usize = 1024;
+pub const MOST_PASSWORD: usize = 1024;
 
 /// Names of callers that are no users.
 const TAKEN: [&str; 2] = ["anonymous", "admin-key"];
@@ -55,6 +55,11 @@ fn check_password(password: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What can be no name is nobody's.
+fn known(name: &str) -> Result<(), UserError> {
+    check_name(name).map_err(|_| UserError::Missing(name.into()))
+}
+
 /// Adds a user.
 ///
 /// # Errors
@@ -82,6 +87,7 @@ pub async fn set_password(
     (name, password): (&str, &str),
     now: Timestamp,
 ) -> Result<(), UserError> {
+    known(name)?;
     check_password(password).map_err(UserError::Invalid)?;
     let hash = hasher.hash(password).await;
     let is_there = users::set_password(database, name, &hash, now.millis()).await?;
@@ -93,6 +99,7 @@ pub async fn set_password(
 /// # Errors
 /// There is no such user.
 pub async fn set_role(database: &Database, name: &str, role: Role) -> Result<(), UserError> {
+    known(name)?;
     if users::set_role(database, name, role).await? { Ok(()) } else { Err(UserError::Missing(name.into())) }
 }
 
@@ -101,6 +108,7 @@ pub async fn set_role(database: &Database, name: &str, role: Role) -> Result<(),
 /// # Errors
 /// There is no such user.
 pub async fn remove(database: &Database, name: &str) -> Result<(), UserError> {
+    known(name)?;
     if users::delete(database, name).await? { Ok(()) } else { Err(UserError::Missing(name.into())) }
 }
 

@@ -176,7 +176,10 @@ impl<'a> Reader<'a> {
     pub(super) fn begin(file: &'a File, path: &'a Path) -> Result<Self, ArchiveError> {
         let foreign = |reason: String| ArchiveError::Foreign { path: path.to_owned(), reason };
         let mut lines = BufReader::new(MultiGzDecoder::new(BufReader::new(file)));
-        let first = read_line(&mut lines).map_err(|error| foreign(error.to_string()))?;
+        let first = read_line(&mut lines).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => ArchiveError::Damaged { path: path.to_owned(), reason: error.to_string() },
+            _ => foreign(error.to_string()),
+        })?;
         let header: Header = serde_json::from_slice(&first).map_err(|error| foreign(error.to_string()))?;
         if header.format != FORMAT || header.format_version != FORMAT_VERSION {
             let Header { format, format_version, .. } = &header;

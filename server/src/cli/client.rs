@@ -10,10 +10,16 @@ use super::CliError;
 #[command(next_help_heading = "Service")]
 pub struct ServiceArgs {
     /// The running service.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8490", env = "OPENANOMALY_SERVER")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8490",
+        env = "OPENANOMALY_SERVER"
+    )]
     pub server: String,
     /// An API key or a token, where the service asks for one.
-    #[arg(long, value_name = "KEY", env = "OPENANOMALY_API_KEY", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "KEY", env = "OPENANOMALY_API_KEY", hide_env_values = true)]
     pub key: Option<String>,
 }
 

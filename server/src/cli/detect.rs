@@ -87,7 +87,7 @@ enum Direction {
     Both,
 }
 
-fn confidence(text: &str) -> Result<f64, String> {
+pub(super) fn confidence(text: &str) -> Result<f64, String> {
     let part: f64 = text.parse().map_err(|_| "this is no number".to_string())?;
     if part > 0.0 && part < 1.0 { Ok(part) } else { Err("it must lie between 0 and 1".into()) }
 }
@@ -207,7 +207,7 @@ impl Plan {
 
 /// How much a forecast sees: two weeks, but at most 4,032 points (two weeks of five minutes) or three days, and at
 /// least 336 points (two weeks of hours).
-fn widest(step: Step) -> usize {
+pub(super) fn widest(step: Step) -> usize {
     step.count(14 * DAY).max(336).min(step.count(3 * DAY).max(4032))
 }
 

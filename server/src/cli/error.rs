@@ -19,6 +19,9 @@ pub enum CliError {
     /// Flags that make no sense, or not together.
     #[error("{0}")]
     Usage(String),
+    /// Files that are wrong, all that is wrong with them.
+    #[error("{0}")]
+    Invalid(String),
     /// The source can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),

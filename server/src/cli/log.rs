@@ -2,6 +2,8 @@
 
 mod json;
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
@@ -75,6 +77,11 @@ pub fn init(args: &LogArgs, quiet: &str, traces: Option<&Traces>) -> Result<(), 
     // A second start, as in tests, keeps the first one's logging.
     let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
     Ok(())
+}
+
+/// Whether a person reads the log in a terminal.
+pub fn is_for_people(args: &LogArgs) -> bool {
+    args.log_format == LogFormat::Text && std::io::stderr().is_terminal()
 }
 
 fn is_span_of_ours(metadata: &Metadata<'_>) -> bool {

@@ -34,13 +34,7 @@ impl ModelArgs {
     /// # Errors
     /// A parameter without `=`.
     pub fn parameters(&self) -> Result<Map<String, Value>, CliError> {
-        let pair = |text: &String| {
-            let (name, value) =
-                text.split_once('=').ok_or_else(|| CliError::flag("--param", text, "this is not NAME=VALUE"))?;
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_string()));
-            Ok((name.to_string(), value))
-        };
-        self.param.iter().map(pair).collect()
+        parameters(&self.param)
     }
 
     /// The model, ready to forecast. Where none was named and the first choice can't be had, it is the second, which
@@ -59,4 +53,18 @@ impl ModelArgs {
         forecaster.prepare()?;
         Ok(Chosen { id: spec.id, forecaster })
     }
+}
+
+/// Parameters that are written NAME=VALUE. A value is read as JSON, and as text where it is none.
+///
+/// # Errors
+/// A parameter without `=`.
+pub fn parameters(written: &[String]) -> Result<Map<String, Value>, CliError> {
+    let pair = |text: &String| {
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| CliError::flag("--param", text, "this is not NAME=VALUE"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_string()));
+        Ok((name.to_string(), value))
+    };
+    written.iter().map(pair).collect()
 }

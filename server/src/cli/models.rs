@@ -102,7 +102,7 @@ impl Shelf {
 }
 
 /// Writes JSON for programs.
-fn write_json(value: &Value, terminal: &mut Terminal) -> Result<(), CliError> {
+pub(super) fn write_json(value: &Value, terminal: &mut Terminal) -> Result<(), CliError> {
     Ok(writeln!(terminal.out, "{}", serde_json::to_string_pretty(value).map_err(std::io::Error::from)?)?)
 }
 

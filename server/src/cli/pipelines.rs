@@ -1,39 +1,53 @@
-//! `pipelines`: what is configured.
+//! `pipelines`: what a service runs, and what files say that it should.
+
+mod apply;
+mod list;
+mod remote;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 use engine::Pipeline;
 use engine::pipeline::duration::Show;
+use reqwest::Method;
+use serde_json::Value;
+use tsdb::Timestamp;
 
-use super::models::ListForm;
+use super::client::{ServiceArgs, ask};
 use super::{CliError, Terminal};
 use crate::config::{self, Config, ConfigError};
 use crate::daemon::{DaemonError, environment};
-use crate::render::format::{Ink, cut};
-use crate::render::table;
+use crate::render::format::Ink;
 
-/// Shows the pipelines.
+/// Shows, changes and runs the pipelines of a running service.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct PipelinesArgs {
     #[command(subcommand)]
     command: PipelinesCommand,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  openanomaly pipelines list
+  openanomaly pipelines list --config-dir config/pipelines
+  openanomaly pipelines show sockets > sockets.yaml
+  openanomaly pipelines apply -f sockets.yaml --dry-run
+  openanomaly pipelines apply -f pipelines/ --prune
+  openanomaly pipelines run sockets anomaly --wait
+  openanomaly pipelines watch";
+
 #[derive(Subcommand, Debug)]
 enum PipelinesCommand {
-    /// Lists the pipelines of a directory.
-    List {
-        /// The directory with the pipelines' files.
-        #[arg(long, value_name = "DIR", default_value = "config/pipelines")]
-        config_dir: PathBuf,
-        /// The form of the list.
-        #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-        output: ListForm,
-    },
+    List(list::ListArgs),
+    Show(remote::ShowArgs),
+    Apply(apply::ApplyArgs),
+    Delete(remote::DeleteArgs),
+    Run(remote::RunArgs),
+    Watch(remote::WatchArgs),
 }
 
 /// What was found in files.
@@ -100,56 +114,87 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     Ok(files)
 }
 
-/// Lists the pipelines.
+/// Runs the command.
 ///
 /// # Errors
-/// The writer's, and a directory that can't be read.
+/// The writer's, a folder that can't be read, and what the service refuses.
 pub fn pipelines(args: &PipelinesArgs, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
-    let PipelinesCommand::List { config_dir, output } = &args.command;
-    let loaded = load(std::slice::from_ref(config_dir))?;
-    match output {
-        ListForm::Table => list(&loaded, terminal)?,
-        ListForm::Json => {
-            let list: Vec<_> = loaded.pipelines.iter().map(|(path, pipeline)| describe(path, pipeline)).collect();
-            writeln!(terminal.out, "{}", serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?)?;
+    match &args.command {
+        PipelinesCommand::List(args) => list::list(args, terminal),
+        PipelinesCommand::Show(args) => remote::show(args, terminal),
+        PipelinesCommand::Apply(args) => apply::apply(args, terminal),
+        PipelinesCommand::Delete(args) => remote::delete(args, terminal),
+        PipelinesCommand::Run(args) => remote::run(args, terminal),
+        PipelinesCommand::Watch(args) => remote::watch(args, terminal),
+    }
+}
+
+/// A pipeline of a service, as that tells it.
+#[derive(Debug)]
+struct Found {
+    name: String,
+    view: Value,
+}
+
+/// All pipelines of a service.
+fn fetch(service: &ServiceArgs) -> Result<Vec<Found>, CliError> {
+    let body = ask(service, Method::GET, "/api/v1/pipelines", &[], None)?.body;
+    let Some(items) = body["items"].as_array() else {
+        let reason = "the answer has no list of pipelines; is this OpenAnomaly?".into();
+        return Err(CliError::Source { origin: service.server.clone(), reason });
+    };
+    let found = |view: &Value| Found { name: view["name"].as_str().unwrap_or_default().into(), view: view.clone() };
+    Ok(items.iter().map(found).collect())
+}
+
+/// Where the service has the pipeline `name`. What can't be a name is refused by the service, not made another path.
+fn path_of(name: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    format!("/api/v1/pipelines/{}", name.bytes().map(escape).collect::<String>())
+}
+
+impl Found {
+    fn version(&self) -> String {
+        self.view["version"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.view["read_only"] == true
+    }
+
+    /// How it goes, in a word.
+    fn state(&self) -> (&'static str, Option<Ink>) {
+        let status = &self.view["status"];
+        if !self.errors().is_empty() {
+            ("error", Some(Ink::Alarm))
+        } else if self.view["document"]["enabled"] == false {
+            ("disabled", Some(Ink::Faint))
+        } else if status["last_success"].is_null() {
+            ("starting", Some(Ink::Expected))
+        } else {
+            ("ok", None)
         }
     }
-    for error in &loaded.errors {
-        tracing::error!("{error}");
-    }
-    Ok(ExitCode::from(u8::from(!loaded.errors.is_empty())))
-}
 
-fn list(loaded: &Loaded, terminal: &mut Terminal) -> Result<(), CliError> {
-    let titles = ["Name", "Model", "Step", "Context", "Horizon", "Forecast", "Score", "Enabled", "Query"];
-    let mut table = table::plain(&titles, terminal.width, terminal.paint);
-    for (_, pipeline) in &loaded.pipelines {
-        table.add_row([
-            pipeline.name.clone(),
-            pipeline.model.id.clone(),
-            Show(pipeline.step.duration()).to_string(),
-            Show(pipeline.step.times(pipeline.context_points)).to_string(),
-            Show(pipeline.step.times(pipeline.horizon_points)).to_string(),
-            pipeline.forecast_schedule.to_string(),
-            pipeline.anomaly_schedule.to_string(),
-            if pipeline.enabled { "yes" } else { "no" }.to_string(),
-            cut(&pipeline.query, 60),
-        ]);
+    /// When a pass last succeeded, from now.
+    fn last_success(&self, now: Timestamp) -> String {
+        let time = self.view["status"]["last_success"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let ago = |time: jiff::Timestamp| (now.millis() - time.as_millisecond()).max(0) / 1000;
+        time.map_or_else(|| "-".into(), |time| format!("{} ago", Show(Duration::from_secs(ago(time).unsigned_abs()))))
     }
-    match loaded.pipelines.len() {
-        0 => writeln!(terminal.out, "{}", terminal.paint.ink(Ink::Faint, "no pipelines"))?,
-        _ => table::write(&table, &mut terminal.out)?,
-    }
-    Ok(())
-}
 
-fn describe(path: &Path, pipeline: &Pipeline) -> serde_json::Value {
-    serde_json::json!({
-        "name": pipeline.name, "file": path.display().to_string(), "description": pipeline.description,
-        "enabled": pipeline.enabled, "query": pipeline.query, "datasource": pipeline.datasource,
-        "model": pipeline.model.id, "step_seconds": pipeline.step.seconds(),
-        "context_points": pipeline.context_points, "horizon_points": pipeline.horizon_points,
-        "forecast_schedule": pipeline.forecast_schedule.to_string(),
-        "anomaly_schedule": pipeline.anomaly_schedule.to_string(),
-    })
+    /// What is wrong with its document, and why its last passes failed.
+    fn errors(&self) -> Vec<String> {
+        let faults = self.view["errors"].as_array().into_iter().flatten();
+        let fault = |fault: &Value| {
+            let (path, message) = (fault["path"].as_str().unwrap_or(""), fault["message"].as_str().unwrap_or(""));
+            format!("{path}: {message}")
+        };
+        let stages = self.view["status"]["errors"].as_object().into_iter().flatten();
+        let stage = |(stage, error): (&String, &Value)| format!("{stage}: {}", error.as_str().unwrap_or(""));
+        faults.map(fault).chain(stages.map(stage)).collect()
+    }
 }

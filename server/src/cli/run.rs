@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{CliError, Terminal, demo};
 use crate::config::Config;
 use crate::demo::live;
-use crate::render::format::Ink;
+use crate::render::format::{Ink, Paint};
 use crate::traces::Traces;
 use crate::{app, daemon};
 
@@ -43,11 +43,11 @@ pub struct RunArgs {
     data: Option<PathBuf>,
 }
 
-/// Runs the command.
+/// Runs the command; `greeting` where a person looks on.
 ///
 /// # Errors
 /// The service can't start.
-pub fn run(args: &RunArgs, terminal: &mut Terminal) -> Result<(), CliError> {
+pub fn run(args: &RunArgs, greeting: Option<Paint>, terminal: &mut Terminal) -> Result<(), CliError> {
     // It goes away at the end.
     let temporary = args.demo.then(demo::temporary).transpose()?;
     let config = match &temporary {
@@ -56,7 +56,7 @@ pub fn run(args: &RunArgs, terminal: &mut Terminal) -> Result<(), CliError> {
         None => args.config.clone(),
     };
     let runtime = tokio::runtime::Runtime::new()?;
-    let options = daemon::Options { listen: args.listen, insecure: args.insecure, demo: args.demo };
+    let options = daemon::Options { listen: args.listen, insecure: args.insecure, demo: args.demo, greeting };
     runtime.block_on(daemon::run(&config, &options)).map_err(CliError::Daemon)
 }
 

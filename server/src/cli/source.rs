@@ -81,7 +81,7 @@ fn header(text: &str) -> Result<(String, String), String> {
 }
 
 /// Reads a date, a date with a time (in UTC where no offset is given), or seconds since 1970.
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse::<i64>() {
         return Ok(Timestamp::from_seconds(seconds));
     }

@@ -39,15 +39,15 @@ pub struct Mongodb {
     pub url: Option<String>,
     /// A file that holds the address.
     pub url_file: Option<PathBuf>,
-    /// The database.
-    pub database: String,
+    /// The database; that of the address where none is given, or else `openanomaly`.
+    pub database: Option<String>,
     /// The collection.
     pub collection: String,
 }
 
 impl Default for Mongodb {
     fn default() -> Self {
-        Self { url: None, url_file: None, database: "openanomaly".into(), collection: "pipelines".into() }
+        Self { url: None, url_file: None, database: None, collection: "pipelines".into() }
     }
 }
 
@@ -209,6 +209,8 @@ impl Default for Retention {
 pub struct Jobs {
     /// How many at a time in this process.
     pub workers: usize,
+    /// How many may wait.
+    pub most_queued: u32,
     /// How long one may take unless it says otherwise.
     #[serde(deserialize_with = "prometheus_duration")]
     pub timeout: Duration,
@@ -216,7 +218,7 @@ pub struct Jobs {
 
 impl Default for Jobs {
     fn default() -> Self {
-        Self { workers: 2, timeout: Duration::from_secs(60 * 60) }
+        Self { workers: 2, most_queued: 10_000, timeout: Duration::from_secs(60 * 60) }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::app::App;
 use crate::database::leases::{self, View};
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, jobs};
 
 /// A lease that lasts less is lost by a pause that is none.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Leases {
     pub async fn open(app: App, file: Option<&Path>) -> Self {
         let file = file.and_then(lock);
         if let Some((_, true)) = file
-            && let Err(error) = leases::forget_all(&app.database).await
+            && let Err(error) = forget_all(&app.database).await
         {
             tracing::warn!("what an earlier process held is not taken over at once: {error}");
         }
@@ -137,6 +137,12 @@ fn lock(file: &Path) -> Option<(File, bool)> {
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".into())
+}
+
+/// What an earlier process on the same file held, it holds no more.
+async fn forget_all(database: &Database) -> Result<(), DatabaseError> {
+    leases::forget_all(database).await?;
+    jobs::lapse_all(database).await
 }
 
 /// Looks after the leases.

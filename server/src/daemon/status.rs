@@ -14,6 +14,8 @@ pub struct Status(Mutex<State>);
 struct State {
     pipelines: BTreeMap<String, PipelineStatus>,
     config_errors: Vec<String>,
+    /// By name, why a datasource was last not to be reached.
+    datasources: BTreeMap<String, String>,
     database: Option<String>,
 }
 
@@ -76,7 +78,25 @@ impl Status {
             state.pipelines =
                 pipelines.map(|name| (name.to_string(), known.remove(name).unwrap_or_default())).collect();
             state.config_errors = errors;
+            state.datasources.clear();
         });
+    }
+
+    /// The datasource `name` was not to be reached.
+    pub fn unreachable(&self, name: &str, error: String) {
+        self.change(|state| drop(state.datasources.insert(name.into(), error)));
+    }
+
+    /// The datasource `name` was reached.
+    pub fn reached(&self, name: &str) {
+        self.change(|state| drop(state.datasources.remove(name)));
+    }
+
+    /// Why datasources are not to be reached, by name; none where all are.
+    pub fn datasources(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        self.change(|state| found = state.datasources.clone());
+        found
     }
 
     /// The database answers, or does not and why.

@@ -5,16 +5,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::outlook::newest;
 use engine::schedule::spread;
-use engine::{PassError, Pipeline, Ports, Report, Schedule, Watch};
+use engine::{PassError, Pipeline, Ports, Report, Schedule, Standing, Watch};
 use models::{ForecastError, Forecaster};
 use tokio::sync::watch;
 use tracing::Instrument;
 use tsdb::Timestamp;
 
 use super::journal::Entry;
+use super::standings::AtWork;
 use crate::app::App;
 use crate::database::incidents::Scene;
 use crate::database::runs::{self, Prediction, Run};
+use crate::jobs::{self, Kind, NewJob};
 
 /// Now.
 pub fn now() -> Timestamp {
@@ -61,20 +63,21 @@ impl Ticks {
     }
 }
 
-/// Runs `pipeline` until `stop` says so. A pass that has begun is finished first.
-pub async fn work(pipeline: Pipeline, ports: Ports, app: App, mut stop: watch::Receiver<bool>) {
+/// Runs `pipeline`, with the trained `version` of its model where there is one, until `stop` says so. A pass that has begun is finished first.
+pub async fn work(pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App, mut stop: watch::Receiver<bool>) {
     let (mut worker, mut watch) = tokio::select! {
-        started = Worker::start(pipeline, ports, app) => started,
+        started = Worker::start(pipeline, version, ports, app) => started,
         _ = stop.wait_for(|stop| *stop) => return,
     };
     loop {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => break,
             () = tokio::time::sleep(worker.until_next()) => {}
         }
         worker.run_due(&mut watch).await;
     }
+    *worker.app.standings.seat(&worker.name).await = None;
 }
 
 /// How long the start of a pipeline waits to hear which passes are done.
@@ -84,7 +87,7 @@ const DONE_PATIENCE: Duration = Duration::from_secs(2);
 const START: &str = "start";
 
 /// How soon the source and the store of what was written see what is new.
-async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
+pub(crate) async fn settling(ports: &Ports) -> Result<(Duration, Duration), PassError> {
     Ok((ports.source.settles_after().await?, ports.written.settles_after().await?))
 }
 
@@ -105,18 +108,26 @@ struct Done {
 struct Worker {
     app: App,
     name: String,
+    datasource: String,
+    version: Option<i64>,
     scene: Scene,
     spread: Duration,
     anomaly: Option<Ticks>,
     forecast: Ticks,
+    training: Option<Ticks>,
 }
 
 impl Worker {
     /// Finds out how soon the stores see what is written and how far an earlier run came, and makes the model ready;
     /// tries again, ever more slowly, until they answer.
-    async fn start(mut pipeline: Pipeline, ports: Ports, app: App) -> (Self, Watch) {
+    async fn start(mut pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App) -> (Self, Watch) {
         let started = now();
-        let mut worker = Self::new(&pipeline, app, started);
+        let mut worker = Self::new(&pipeline, version, app, started);
+        if let Some(version) = version {
+            tracing::info!(pipeline = worker.name, version, "runs with the trained version of its model");
+        }
+        // No job may judge points before it is known which are this worker's.
+        let mut seat = worker.app.standings.seat(&worker.name).await;
         let mut wait = Duration::from_secs(1);
         let (source_settles, written_settles) = loop {
             match settling(&ports).await {
@@ -149,6 +160,8 @@ impl Worker {
         };
         worker.app.status.cleared(&worker.name, START);
         worker.go_on(&mut watch, judged, begin, done.anomaly);
+        let standing = watch.standing();
+        *seat = Some(AtWork { since: standing.judged_until.unwrap_or(begin), standing });
         (worker, watch)
     }
 
@@ -176,25 +189,29 @@ impl Worker {
     async fn wait_after(&self, error: &PassError, wait: &mut Duration) {
         tracing::error!(pipeline = self.name, again_in_seconds = wait.as_secs(), "can't begin yet: {error}");
         self.app.status.failed(&self.name, START, error.to_string());
+        self.blame(error);
         tokio::time::sleep(*wait).await;
         *wait = (*wait * 2).min(Duration::from_secs(60));
     }
 
-    fn new(pipeline: &Pipeline, app: App, started: Timestamp) -> Self {
+    fn new(pipeline: &Pipeline, version: Option<i64>, app: App, started: Timestamp) -> Self {
         let ticks = |schedule: &Schedule| Ticks { schedule: schedule.clone(), last: schedule.last_until(started) };
         let shortest = pipeline.forecast_schedule.largest_gap().min(pipeline.anomaly_schedule.largest_gap());
         Self {
             app,
+            version,
             scene: Scene::of(pipeline),
             spread: spread(&pipeline.name, shortest),
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
+            training: pipeline.training.as_ref().map(|training| ticks(&training.schedule)),
             name: pipeline.name.clone(),
+            datasource: pipeline.datasource.clone(),
         }
     }
 
     fn until_next(&self) -> Duration {
-        let ticks = self.anomaly.iter().chain([&self.forecast]);
+        let ticks = self.anomaly.iter().chain([&self.forecast]).chain(&self.training);
         let next = ticks.map(|ticks| ticks.schedule.next_after(ticks.last) + self.spread).min();
         let millis = next.map_or(i64::MAX, |next| next.millis().saturating_sub(now().millis()));
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
@@ -209,6 +226,38 @@ impl Worker {
         if let Some((tick, missed)) = self.forecast.due(at) {
             self.run(watch, Stage::Forecast, tick, missed).await;
         }
+        if let Some((tick, _)) = self.training.as_mut().and_then(|ticks| ticks.due(at)) {
+            self.submit_training(tick).await;
+        }
+    }
+
+    /// Has the model trained, by whichever process is free; several that think it is due make one job.
+    async fn submit_training(&self, tick: Timestamp) {
+        let job = NewJob {
+            kind: Kind::Train,
+            pipeline: self.name.clone(),
+            body: serde_json::Value::Null,
+            priority: 0,
+            created_by: "schedule".into(),
+            idempotency_key: Some(format!("train:{}:{tick}", self.name)),
+        };
+        if let Err(error) = jobs::submit(&self.app, job).await {
+            tracing::error!(pipeline = self.name, "the training that is due was not submitted: {error}");
+        }
+    }
+
+    /// Judges what has come; jobs that judge too wait meanwhile, and it for them.
+    async fn judge(&self, watch: &mut Watch, tick: Timestamp) -> Result<Report, PassError> {
+        let mut seat = self.app.standings.seat(&self.name).await;
+        let before = (*seat).map_or(watch.standing(), |at_work| at_work.standing);
+        watch.take_over(before);
+        let since = (*seat).map_or(tick, |at_work| at_work.since);
+        // Should this be cut off, nobody knows what was written.
+        let unsure = Standing { unsure_until: before.unsure_until.max(Some(tick)), ..before };
+        *seat = Some(AtWork { since, standing: unsure });
+        let outcome = watch.judge(tick).await;
+        *seat = Some(AtWork { since, standing: watch.standing() });
+        outcome
     }
 
     async fn run(&self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
@@ -219,7 +268,7 @@ impl Worker {
         let (id, started, start) = (self.app.new_id(), now(), Instant::now());
         let span = tracing::info_span!("pass", run = id, pipeline = self.name, stage = stage.name(), %tick);
         let outcome = match stage {
-            Stage::Anomaly => watch.judge(tick).instrument(span).await,
+            Stage::Anomaly => self.judge(watch, tick).instrument(span).await,
             Stage::Forecast => watch.forecast(tick).instrument(span).await,
         };
         let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
@@ -240,7 +289,7 @@ impl Worker {
             run: run.id.clone(),
             pipeline: pipeline.name.clone(),
             model: pipeline.model.id.clone(),
-            model_version: None,
+            model_version: self.version,
             origin_ms: newest(pipeline, Timestamp::from_millis(run.tick_ms)).millis(),
             step_ms: pipeline.step.millis(),
             horizon: whole(pipeline.horizon_points),
@@ -267,16 +316,40 @@ impl Worker {
         tracing::info!(run, pipeline, stage, %tick, series, scored, anomalous, written, took_seconds, "pass");
         self.app.metrics.succeeded(pipeline, stage, now(), tick, report);
         self.app.status.succeeded(pipeline, stage, now());
+        self.app.status.reached(&self.datasource);
+    }
+
+    /// Says of the datasource that it is not to be reached, where that is what has happened.
+    fn blame(&self, error: &PassError) {
+        if error.is_retryable() {
+            self.app.status.unreachable(&self.datasource, error.to_string());
+        }
     }
 
     fn failed(&self, run: &str, stage: Stage, error: &PassError) {
         tracing::error!(run, pipeline = self.name, stage = stage.name(), failed = error.stage(), "{error}");
         self.app.status.failed(&self.name, stage.name(), error.to_string());
+        self.blame(error);
     }
 }
 
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// What is remembered of a pass that was part of `job`.
+pub(crate) fn record_of_job(
+    app: &App,
+    pipeline: &str,
+    job: &str,
+    scores: bool,
+    started: Timestamp,
+    outcome: &Result<Report, PassError>,
+) -> Run {
+    let stage = if scores { Stage::Anomaly } else { Stage::Forecast };
+    let took = Duration::from_millis(u64::try_from(now().millis() - started.millis()).unwrap_or(0));
+    let run = record(app, pipeline, app.new_id(), stage, (started, started, took), outcome);
+    Run { job: Some(job.to_owned()), ..run }
 }
 
 /// What is remembered of a pass: the time of the schedule, when it began, how long it took, and how it went.

@@ -92,8 +92,8 @@ mod tests {
         };
         let model = |id: usize, state: &str| {
             format!(
-                "INSERT INTO models (id, pipeline, version, state, reason, model, source, hash, parameters, \
-                 evaluation, created_ms, created_by) VALUES ('{id}', 'p', {id}, '{state}', '', '', '', '', '', '', 0, \
+                "INSERT INTO models (id, pipeline, version, state, reason, model, source, hash, parameters, base, \
+                 evaluation, created_ms, created_by) VALUES ('{id}', 'p', {id}, '{state}', '', '', '', '', '', '', '', 0, \
                  '')"
             )
         };

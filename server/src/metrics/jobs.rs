@@ -28,7 +28,9 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     pub(super) fn register(&self, registry: &mut Registry) {
-        register!(registry, self, jobs: "jobs", "Jobs that the database holds, by kind and state";);
+        register!(registry, self,
+            jobs: "jobs", "Jobs that the database holds, by kind and state";
+        );
     }
 
     async fn count(&self, database: &Database) -> Result<(), DatabaseError> {

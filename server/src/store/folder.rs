@@ -1,22 +1,55 @@
 //! Pipelines in a folder of files, which people and their tools write. It is only read.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::store::{Document, Expected, Listing, PipelineStore, StoreError, Stored, Unreadable, Version};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 
 use crate::config::{ConfigError, load_documents, pipeline_files};
 use crate::daemon::environment;
-use crate::daemon::reload::{SETTLE, is_config};
+use crate::daemon::reload::Files;
+
+/// How often it is looked whether the folder itself has come, gone or become another one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A folder of files.
 pub struct Folder {
     path: PathBuf,
-    changes: Mutex<mpsc::Receiver<()>>,
-    // Watches as long as it lives.
-    _watcher: RecommendedWatcher,
+    watch: Mutex<Watch>,
+}
+
+/// A watch over the files of a folder, which follows where the folder is a link that is swapped.
+struct Watch {
+    path: PathBuf,
+    files: Files,
+    watched: Option<Identity>,
+}
+
+/// Which folder it is, whatever its name: device and inode.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir)?;
+    Some((found.dev(), found.ino()))
+}
+
+impl Watch {
+    /// Watches what is at the path now; says whether that is another folder than before.
+    fn follow(&mut self) -> Result<bool, notify::Error> {
+        let found = identity(&self.path);
+        if found == self.watched {
+            return Ok(false);
+        }
+        match found {
+            Some(_) => self.files.watch(&self.path)?,
+            None => self.files.forget(&self.path),
+        }
+        self.watched = found;
+        Ok(true)
+    }
 }
 
 impl Folder {
@@ -25,22 +58,14 @@ impl Folder {
     /// # Errors
     /// It can't be watched.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let wrong = |error: notify::Error| StoreError::Unavailable {
-            store: path.display().to_string(),
-            reason: error.to_string(),
+        let path = path.to_owned();
+        let open = || {
+            let mut watch = Watch { path: path.clone(), files: Files::new()?, watched: None };
+            watch.follow()?;
+            Ok(watch)
         };
-        let (sender, changes) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| is_config(path))) {
-                // One change that waits is as good as many.
-                let _ = sender.try_send(());
-            }
-        })
-        .map_err(wrong)?;
-        if path.is_dir() {
-            watcher.watch(path, RecursiveMode::NonRecursive).map_err(wrong)?;
-        }
-        Ok(Self { path: path.to_owned(), changes: Mutex::new(changes), _watcher: watcher })
+        let watch = open().map_err(|error| unavailable(&path, &error))?;
+        Ok(Self { path, watch: Mutex::new(watch) })
     }
 
     fn read(&self) -> Listing {
@@ -48,39 +73,44 @@ impl Folder {
         if !self.path.exists() {
             return listing;
         }
-        let unreadable = |origin: &Path, error: &dyn std::fmt::Display| {
-            let (origin, reason) = (origin.display().to_string(), error.to_string());
-            Unreadable { origin, reason }
-        };
-        let files = match pipeline_files(&self.path) {
-            Ok(files) => files,
-            Err(error) => {
-                listing.unreadable.push(unreadable(&self.path, &error));
-                return listing;
-            }
-        };
-        for file in files {
-            for (document, outcome) in load_documents(&file, &environment) {
-                match stored(&file, document, outcome) {
-                    Ok(stored) => match listing.pipelines.iter().find(|other| other.name == stored.name) {
-                        None => listing.pipelines.push(stored),
-                        Some(other) => {
-                            let reason = format!(
-                                "{}: pipeline `{}`: another pipeline has the same name, in {}",
-                                file.display(),
-                                stored.name,
-                                other.origin
-                            );
-                            listing.unreadable.push(unreadable(&file, &reason));
-                        }
-                    },
-                    Err(error) => listing.unreadable.push(unreadable(&file, &error)),
-                }
-            }
+        match pipeline_files(&self.path) {
+            Ok(files) => files.iter().for_each(|file| read_file(file, &mut listing)),
+            Err(error) => listing.unreadable.push(unreadable(&self.path, &error)),
         }
         listing.pipelines.sort_by(|a, b| a.name.cmp(&b.name));
         listing
     }
+}
+
+/// Adds the pipelines of a file. A name belongs to the first that has it.
+fn read_file(file: &Path, listing: &mut Listing) {
+    for (document, outcome) in load_documents(file, &environment) {
+        let stored = match stored(file, document, outcome) {
+            Ok(stored) => stored,
+            Err(error) => {
+                listing.unreadable.push(unreadable(file, &error));
+                continue;
+            }
+        };
+        match (listing.pipelines.iter().find(|other| other.name == stored.name), &stored.checked) {
+            (None, _) => listing.pipelines.push(stored),
+            // Such as the same name twice in one file, with the place of both.
+            (Some(_), Err(errors)) => listing.unreadable.push(unreadable(file, errors)),
+            (Some(other), Ok(_)) => {
+                let (file_name, name, origin) = (file.display(), &stored.name, &other.origin);
+                let reason = format!("{file_name}: pipeline `{name}`: another pipeline has the same name, in {origin}");
+                listing.unreadable.push(unreadable(file, &reason));
+            }
+        }
+    }
+}
+
+fn unreadable(origin: &Path, reason: &dyn std::fmt::Display) -> Unreadable {
+    Unreadable { origin: origin.display().to_string(), reason: reason.to_string() }
+}
+
+fn unavailable(path: &Path, error: &notify::Error) -> StoreError {
+    StoreError::Unavailable { store: path.display().to_string(), reason: error.to_string() }
 }
 
 /// A document that has a name is a pipeline, though maybe a wrong one.
@@ -117,7 +147,11 @@ impl PipelineStore for Folder {
     }
 
     async fn get(&self, name: &str) -> Result<Option<Stored>, StoreError> {
-        Ok(self.read().pipelines.into_iter().find(|stored| stored.name == name))
+        let (listing, store) = (self.read(), self.path.display().to_string());
+        match listing.unreadable.into_iter().find(|one| one.origin == store) {
+            Some(Unreadable { reason, .. }) => Err(StoreError::Unavailable { store, reason }),
+            None => Ok(listing.pipelines.into_iter().find(|stored| stored.name == name)),
+        }
     }
 
     async fn put(&self, document: Document, _expected: &Expected) -> Result<Stored, StoreError> {
@@ -134,13 +168,15 @@ impl PipelineStore for Folder {
     }
 
     async fn changed(&self) -> Result<(), StoreError> {
-        let mut changes = self.changes.lock().await;
-        if changes.recv().await.is_none() {
-            std::future::pending::<()>().await;
+        let mut watch = self.watch.lock().await;
+        loop {
+            if watch.follow().map_err(|error| unavailable(&self.path, &error))? {
+                return Ok(());
+            }
+            // A change that was begun is not lost where the time is up first.
+            if tokio::time::timeout(LOOK_EVERY, watch.files.changed()).await.is_ok() {
+                return Ok(());
+            }
         }
-        // Editors write a file in several steps.
-        tokio::time::sleep(SETTLE).await;
-        while changes.try_recv().is_ok() {}
-        Ok(())
     }
 }

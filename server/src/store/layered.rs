@@ -23,15 +23,24 @@ impl Layered {
 #[async_trait]
 impl PipelineStore for Layered {
     async fn list(&self) -> Result<Listing, StoreError> {
-        let (mut all, written) = (self.folder.list().await?, self.written.list().await?);
+        let mut all = self.folder.list().await?;
+        let written = match self.written.list().await {
+            Ok(written) => written,
+            // What is in the folder runs all the same.
+            Err(StoreError::Unavailable { store, reason }) => {
+                let unreadable = vec![Unreadable { reason: format!("{store}: {reason}"), origin: store }];
+                Listing { pipelines: vec![], unreadable }
+            }
+            Err(other) => return Err(other),
+        };
         all.unreadable.extend(written.unreadable);
         for stored in written.pipelines {
             match all.pipelines.iter().find(|other| other.name == stored.name) {
                 None => all.pipelines.push(stored),
                 Some(other) => {
-                    let reason =
-                        format!("pipeline `{}`: another pipeline has the same name, in {}", stored.name, other.origin);
-                    all.unreadable.push(Unreadable { origin: stored.origin, reason });
+                    let (origin, name, first) = (stored.origin, stored.name, &other.origin);
+                    let reason = format!("{origin}: pipeline `{name}`: another pipeline has the same name, in {first}");
+                    all.unreadable.push(Unreadable { origin, reason });
                 }
             }
         }

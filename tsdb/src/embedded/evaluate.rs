@@ -46,7 +46,7 @@ pub(super) fn evaluate(storage: &Arc<dyn Storage>, query: &RangeQuery, limits: &
 }
 
 /// The selector, where the query is nothing else.
-fn plain(expr: &Expr) -> Option<&VectorSelector> {
+pub(super) fn plain(expr: &Expr) -> Option<&VectorSelector> {
     match expr {
         Expr::VectorSelector(selector) if selector.at.is_none() => Some(selector),
         Expr::Paren(inner) => plain(inner),
@@ -124,7 +124,7 @@ fn by_promql(
     Ok(builder.finish())
 }
 
-fn labels(strings: &mut Interner, name: &str, labels: &[Label]) -> Result<Labels, ReadFault> {
+pub(super) fn labels(strings: &mut Interner, name: &str, labels: &[Label]) -> Result<Labels, ReadFault> {
     let pairs = labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
     let pairs = pairs.chain([(METRIC_NAME, name)]).map(|(name, value)| (strings.intern(name), strings.intern(value)));
     Labels::new(pairs.collect::<Vec<_>>()).map_err(|error| ReadFault::Local(format!("a series in the store: {error}")))
@@ -141,7 +141,7 @@ fn check(series: usize, query: &RangeQuery, limits: &Limits) -> Result<(), ReadF
     }
 }
 
-fn refusal(error: PromqlError) -> ReadFault {
+pub(super) fn refusal(error: PromqlError) -> ReadFault {
     let kind = match &error {
         PromqlError::Storage(error) => return ReadFault::Local(error.to_string()),
         PromqlError::Eval(_) => "execution",

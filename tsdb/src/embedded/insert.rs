@@ -5,7 +5,7 @@ use tsink::{DataPoint, Label, Row, Storage, TsinkError};
 
 use crate::frame::Frame;
 use crate::labels::{Labels, METRIC_NAME};
-use crate::write::{Rejected, Written};
+use crate::write::{Rejected, Samples, Written};
 
 /// Rows in one request to the store, which syncs its log once for each.
 const BATCH: usize = 32_768;
@@ -13,11 +13,28 @@ const BATCH: usize = 32_768;
 /// What the log spends on one sample before compression: time and value.
 const SAMPLE_BYTES: u64 = 16;
 
+/// The value that Prometheus marks the end of a series with, bit for bit.
+const STALE: u64 = 0x7ff0_0000_0000_0002;
+
 /// Writes all values of all frames; the error is the store's message.
 pub(super) fn insert(storage: &dyn Storage, frames: &[Frame]) -> Result<Written, String> {
     let mut request = Request { storage, rows: vec![], written: Written::default() };
-    for (labels, start, row) in frames.iter().flat_map(|f| f.rows().map(move |(labels, row)| (labels, f, row))) {
-        request.series(labels, start, row)?;
+    for (labels, frame, row) in frames.iter().flat_map(|f| f.rows().map(move |(labels, row)| (labels, f, row))) {
+        let values = row.iter().enumerate().filter(|(_, value)| !value.is_nan());
+        request.series(labels, values.map(|(index, value)| (frame.time(index).millis(), *value)))?;
+    }
+    request.send()?;
+    Ok(request.written)
+}
+
+/// Writes samples that lie on no grid; the error is the store's message. Of the values that are no number, only the mark
+/// that a series has ended is kept.
+pub(super) fn insert_samples(storage: &dyn Storage, series: Vec<Samples>) -> Result<Written, String> {
+    let mut request = Request { storage, rows: vec![], written: Written::default() };
+    for Samples { labels, mut samples } in series {
+        samples.retain(|(_, value)| !value.is_nan() || value.to_bits() == STALE);
+        samples.sort_by_key(|(time, _)| *time);
+        request.series(&labels, samples.into_iter().map(|(time, value)| (time.millis(), value)))?;
     }
     request.send()?;
     Ok(request.written)
@@ -30,15 +47,14 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    fn series(&mut self, labels: &Labels, frame: &Frame, values: &[f64]) -> Result<(), String> {
+    fn series(&mut self, labels: &Labels, samples: impl Iterator<Item = (i64, f64)>) -> Result<(), String> {
         if let Some(message) = unfit(labels) {
-            let samples = values.iter().filter(|value| !value.is_nan()).count() as u64;
-            self.reject("invalid_label", samples, message);
+            self.reject("invalid_label", samples.count() as u64, message);
             return Ok(());
         }
         let tags: Vec<Label> = tags(labels);
-        for (index, value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
-            let point = DataPoint::new(frame.time(index).millis(), *value);
+        for (millis, value) in samples {
+            let point = DataPoint::new(millis, value);
             self.rows.push(Row::with_labels(labels.name(), tags.clone(), point));
             if self.rows.len() >= BATCH {
                 self.send()?;

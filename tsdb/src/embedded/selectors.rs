@@ -138,9 +138,39 @@ pub(super) fn drops_name(expr: &Expr) -> bool {
     }
 }
 
+/// Whether a query answers one number without labels at every time, by Prometheus's rules; not where it is no query.
+pub fn is_scalar(query: &str) -> bool {
+    fn scalar(expr: &Expr) -> bool {
+        match expr {
+            Expr::NumberLiteral(_) => true,
+            Expr::Paren(inner) => scalar(inner),
+            Expr::Unary(unary) => scalar(&unary.expr),
+            Expr::Binary(binary) => scalar(&binary.lhs) && scalar(&binary.rhs),
+            Expr::Call(call) => ["scalar", "time", "pi"].contains(&call.func.as_str()),
+            _ => false,
+        }
+    }
+    tsink::promql::parse(query).is_ok_and(|expr| scalar(&expr))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_told_from_series() {
+        for (query, expected) in [
+            ("1", true),
+            ("(1 + 1) * -2", true),
+            ("scalar(up) + time()", true),
+            ("up", false),
+            ("up + 1", false),
+            ("vector(1)", false),
+            ("up{", false),
+        ] {
+            assert_eq!(is_scalar(query), expected, "{query}");
+        }
+    }
 
     #[test]
     fn matchers_are_dropped_where_the_view_stands_for_them() {

@@ -2,7 +2,7 @@
 
 import { all, events, post, url } from "../api";
 import { button, empty, fill, h, toast } from "../dom";
-import { duration, number, short, time } from "../format";
+import { duration, number, score as points, short, time } from "../format";
 import { remember, type View } from "../shell";
 import type { Incident, Pipeline } from "../types";
 
@@ -27,13 +27,13 @@ export const incidents: View = async ({ query, signal, keys }) => {
     remember({ pipeline: pipeline.value, days: span.value, score: score.value });
     const from = new Date(Date.now() - Number(span.value) * DAY).toISOString();
     items = await all<Incident>(url("/api/v1/anomalies", { pipeline: pipeline.value, from, min_score: score.value }), signal);
-    items.sort((a, b) => Date.parse(b.from) - Date.parse(a.from));
+    items.sort((a, b) => Date.parse(b.started_at) - Date.parse(a.started_at));
     draw();
   };
   const draw = () => {
     const wanted = search.value.toLowerCase();
     const shown = items.filter((one) => `${one.pipeline} ${one.series}`.toLowerCase().includes(wanted));
-    if (shown.length) fill(list, table(shown, load));
+    if (shown.length) fill(list, h("div", { class: "wide-table" }, table(shown, load)));
     else if (names.length) fill(list, empty("No incidents", "Nothing unusual was found in this time. Choose a longer one, or ", h("a", { href: "#/jobs" }, "score the history"), " of a pipeline."));
     else fill(list, empty("No incidents", "Nothing is watched yet. ", h("a", { href: "#/playground" }, "Make a pipeline"), " first."));
   };
@@ -52,22 +52,22 @@ function table(items: Incident[], load: () => unknown): HTMLElement {
 
 /** Where the chart shows it, with what was around it. */
 export function place(one: Incident): string {
-  const [from, until] = [Date.parse(one.from), Date.parse(one.until)];
+  const [from, until] = [Date.parse(one.started_at), Date.parse(one.ended_at)];
   const room = Math.max((until - from) * 3, DAY / 2);
   return `#${url(`/pipelines/${encodeURIComponent(one.pipeline)}`, { series: one.series, from: from - room, until: Math.min(until + room, Date.now()) })}`;
 }
 
 function row(one: Incident, load: () => unknown): HTMLElement {
-  const names = Object.keys(one.labels).filter((name) => !["job", "code"].includes(name));
+  const names = Object.keys(one.labels).filter((name) => !["__name__", "job", "code"].includes(name));
   return h(
     "tr",
     {},
-    h("td", { "data-name": "Began" }, h("a", { href: place(one) }, time(one.from))),
-    h("td", { "data-name": "Lasted" }, duration(Date.parse(one.until) - Date.parse(one.from))),
+    h("td", { "data-name": "Began", class: "when" }, h("a", { href: place(one) }, time(one.started_at))),
+    h("td", { "data-name": "Lasted", class: "when" }, one.open ? h("span", { class: "state run" }, "goes on") : duration(Date.parse(one.ended_at) - Date.parse(one.started_at))),
     h("td", { "data-name": "Pipeline" }, one.pipeline),
     h("td", { "data-name": "Series" }, h("span", { class: "cut", title: one.series }, short(one.labels, names))),
-    h("td", { "data-name": "Score", class: "score odd" }, number(one.peak_score)),
-    h("td", { "data-name": "Actual, expected" }, `${number(one.peak_actual)}, ${number(one.peak_expected)}`),
+    h("td", { "data-name": "Score", class: "score odd" }, points(one.peak.score)),
+    h("td", { "data-name": "Actual, expected", class: "when" }, `${number(one.peak.actual)}, ${number(one.peak.expected)}`),
     h("td", { class: "actions" }, verdicts(one, load)),
   );
 }
@@ -76,11 +76,11 @@ function row(one: Incident, load: () => unknown): HTMLElement {
 export function verdicts(one: Incident, done: () => unknown): HTMLElement {
   const say = (verdict: string) => async () => {
     await post("/api/v1/feedback", { incident: one.id, verdict });
-    one.verdict = verdict;
     toast("Thank you, noted");
     done();
   };
-  const choice = ([verdict, label, title]: [string, string, string]) => button(label, say(verdict), { class: "small", title, "aria-pressed": one.verdict === verdict ? "true" : "false" });
+  const newest = [...one.feedback].sort((a, b) => Date.parse(a.created_at) - Date.parse(b.created_at)).at(-1)?.verdict;
+  const choice = ([verdict, label, title]: [string, string, string]) => button(label, say(verdict), { class: "small", title, "aria-pressed": newest === verdict ? "true" : "false" });
   return h("div", { class: "group", role: "group", "aria-label": "Verdict" }, VERDICTS.map(choice));
 }
 

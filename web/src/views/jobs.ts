@@ -19,7 +19,7 @@ export const jobs: View = async ({ query, signal, keys }) => {
   const names = (await all<Pipeline>("/api/v1/pipelines", signal)).map((one) => one.name);
   const load = async () => {
     const items = await all<Job>("/api/v1/jobs", signal, 200);
-    fill(list, items.length ? table(items, load) : empty("No jobs yet", "Jobs are long work: scoring the history of a pipeline, a backtest, a training. Begin one above."));
+    fill(list, items.length ? h("div", { class: "wide-table" }, table(items, load)) : empty("No jobs yet", "Jobs are long work: scoring the history of a pipeline, a backtest, a training. Begin one above."));
   };
   const ask_for = query.get("backfill");
   const form = names.length ? starter(names, ask_for, load) : null;
@@ -54,7 +54,7 @@ function starter(names: string[], chosen: string | null, load: () => unknown): H
   return form;
 }
 
-const DONE = ["succeeded", "failed", "cancelled", "done"];
+const DONE = ["succeeded", "failed", "cancelled"];
 
 function table(items: Job[], load: () => unknown): HTMLElement {
   const head = ["Job", "Pipeline", "State", "Progress", "Since", ""].map((title) => h("th", { scope: "col" }, title || h("span", { class: "hidden" }, "Actions")));
@@ -63,7 +63,7 @@ function table(items: Job[], load: () => unknown): HTMLElement {
       await ask("DELETE", `/api/v1/jobs/${one.id}`);
       load();
     };
-    const kind = one.state === "failed" ? "bad" : one.state === "succeeded" || one.state === "done" ? "good" : one.state === "running" ? "run" : "wait";
+    const kind = one.state === "failed" ? "bad" : one.state === "succeeded" ? "good" : one.state === "running" ? "run" : "wait";
     return h(
       "tr",
       {},
@@ -79,7 +79,7 @@ function table(items: Job[], load: () => unknown): HTMLElement {
 }
 
 function bar(one: Pick<Job, "progress" | "state" | "kind">): HTMLElement {
-  const part = one.state === "succeeded" || one.state === "done" ? 1 : one.progress;
+  const part = one.state === "succeeded" ? 1 : one.progress;
   return h("progress", { max: 1, value: part, "aria-label": `${one.kind}: ${Math.round(part * 100)} %` }, `${Math.round(part * 100)} %`);
 }
 

@@ -3,7 +3,7 @@
 import { all, get, url } from "../api";
 import { Chart } from "../chart";
 import { button, every, fill, h } from "../dom";
-import { number, short, telling, time, local } from "../format";
+import { local, score, short, telling, time } from "../format";
 import { go, remember, trouble, type View } from "../shell";
 import type { Incident, Item, Pipeline, Trace } from "../types";
 import { verdicts } from "./incidents";
@@ -46,7 +46,7 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
         "button",
         { type: "button", role: "option", "aria-selected": item.series === chosen ? "true" : "false", title: item.series, onClick: () => pick(item.series) },
         h("span", { class: "cut" }, short(item.labels, names)),
-        h("span", { class: `score ${(item.max_score ?? 0) > 1 ? "odd" : ""}`, title: "The highest score in this time" }, number(item.max_score)),
+        h("span", { class: `score ${(item.max_score ?? 0) > 1 ? "odd" : ""}`, title: "The highest score in this time" }, score(item.max_score)),
       );
     fill(picker, found().slice(0, 300).map(option), items.length && !found().length ? h("p", { class: "faint" }, "No series has that.") : null);
   };
@@ -56,7 +56,7 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
     const params = { from: new Date(from).toISOString(), until: new Date(until).toISOString(), series: chosen };
     const trace = await get<Trace>(url(`${base}/chart`, params), signal);
     const own = incidents.filter((incident) => incident.series === chosen);
-    chart.show(trace, own.map((incident) => ({ from: Date.parse(incident.from), until: Date.parse(incident.until) })), [from, until]);
+    chart.show(trace, own.map((incident) => ({ from: Date.parse(incident.started_at), until: Date.parse(incident.ended_at) })), [from, until]);
     const scored = trace.anomaly_score.some((score) => score !== null);
     const seen = trace.y.some((value) => value !== null);
     fill(note, trace.warnings?.length ? trace.warnings.join(" ") : scored ? "" : seen ? unscored() : "Nothing is there in this time. Zoom out, or choose another one.");
@@ -118,7 +118,7 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
     fill(
       bar,
       h("div", { class: "group", role: "group", "aria-label": "The last" }, PRESETS.map(preset)),
-      h("div", { class: "group" }, input("From", from, (at) => ({ from: at, until: Math.max(until, at + HOUR) })), h("span", {}, "to"), input("Until", until, (at) => ({ from: Math.min(from, at - HOUR), until: at }))),
+      h("div", { class: "group dates" }, input("From", from, (at) => ({ from: at, until: Math.max(until, at + HOUR) })), h("span", {}, "to"), input("Until", until, (at) => ({ from: Math.min(from, at - HOUR), until: at }))),
       h("div", { class: "group" }, h("button", { type: "button", class: "small", "aria-label": "Earlier", title: "Earlier (←)", onClick: () => by(-0.5, 1) }, "←"), h("button", { type: "button", class: "small", title: "Zoom out (-)", onClick: () => by(0, 2) }, "Zoom out"), h("button", { type: "button", class: "small", "aria-label": "Later", title: "Later (→)", onClick: () => by(0.5, 1) }, "→")),
     );
   };
@@ -144,9 +144,9 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
     if (!own.length) return null;
     const head = ["Incident", "Highest score", "Verdict"].map((title) => h("th", { scope: "col" }, title));
     const row = (incident: Incident) => {
-      const [from, until] = [Date.parse(incident.from), Date.parse(incident.until)];
+      const [from, until] = [Date.parse(incident.started_at), Date.parse(incident.ended_at)];
       const room = Math.max(until - from, HOUR) * 3;
-      return h("tr", {}, h("td", {}, h("button", { type: "button", class: "link", onClick: () => move({ from: from - room, until: until + room }) }, `${time(from)} to ${time(until)}`)), h("td", {}, number(incident.peak_score)), h("td", {}, verdicts(incident, read)));
+      return h("tr", {}, h("td", {}, h("button", { type: "button", class: "link", onClick: () => move({ from: from - room, until: until + room }) }, `${time(from)} to ${time(until)}`)), h("td", { class: "odd" }, score(incident.peak.score)), h("td", {}, verdicts(incident, read)));
     };
     return h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, own.map(row)));
   }

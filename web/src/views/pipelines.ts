@@ -8,11 +8,14 @@ import type { Incident, Pipeline } from "../types";
 
 const DAY = 86_400_000;
 
+/** How many incidents a pipeline had in a day, and how many of them go on. */
+type Counts = Map<string, { all: number; open: number }>;
+
 export const pipelines: View = async ({ signal, keys }) => {
   const list = h("div");
   const search = h("input", { type: "search", placeholder: "Search", "aria-label": "Search pipelines", onInput: () => draw() });
   let items: Pipeline[] = [];
-  let counts = new Map<string, number>();
+  let counts: Counts = new Map();
 
   const load = async () => {
     const from = new Date(Date.now() - DAY).toISOString();
@@ -23,7 +26,10 @@ export const pipelines: View = async ({ signal, keys }) => {
     ]);
     items = found;
     counts = new Map();
-    for (const one of incidents) counts.set(one.pipeline, (counts.get(one.pipeline) ?? 0) + 1);
+    for (const one of incidents) {
+      const { all, open } = counts.get(one.pipeline) ?? { all: 0, open: 0 };
+      counts.set(one.pipeline, { all: all + 1, open: open + (one.open ? 1 : 0) });
+    }
     draw();
   };
   const draw = () => {
@@ -31,7 +37,7 @@ export const pipelines: View = async ({ signal, keys }) => {
     const shown = items.filter((one) => `${one.name} ${one.document.query ?? ""} ${one.document.description ?? ""}`.toLowerCase().includes(wanted));
     if (!items.length) fill(list, empty("No pipelines yet", "A pipeline watches a query. ", h("a", { href: "#/playground" }, "Make one in the playground"), ", see what it would find, and save it."));
     else if (!shown.length) fill(list, empty("Nothing is found", "No pipeline has “", search.value, "” in its name, query or description."));
-    else fill(list, table(shown, counts, load));
+    else fill(list, h("div", { class: "wide-table" }, table(shown, counts, load)));
   };
 
   await load();
@@ -45,22 +51,22 @@ export const pipelines: View = async ({ signal, keys }) => {
   );
 };
 
-function table(items: Pipeline[], counts: Map<string, number>, load: () => Promise<void>): HTMLElement {
+function table(items: Pipeline[], counts: Counts, load: () => Promise<void>): HTMLElement {
   const head = ["Name", "Query", "Model", "State", "Incidents, 24 h", ""].map((title) => h("th", { scope: "col" }, title || h("span", { class: "hidden" }, "Actions")));
-  return h("table", { class: "cards" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, items.map((one) => row(one, counts.get(one.name) ?? 0, load))));
+  return h("table", { class: "cards" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, items.map((one) => row(one, counts.get(one.name) ?? { all: 0, open: 0 }, load))));
 }
 
-function row(one: Pipeline, incidents: number, load: () => Promise<void>): HTMLElement {
+function row(one: Pipeline, incidents: { all: number; open: number }, load: () => Promise<void>): HTMLElement {
   const route = `#/pipelines/${encodeURIComponent(one.name)}`;
   const { kind, text, detail } = state(one);
   return h(
     "tr",
     {},
-    h("td", { "data-name": "Name" }, h("a", { class: "name", href: route }, one.name), one.document.description ? h("div", { class: "faint" }, one.document.description) : null),
+    h("td", { "data-name": "Name" }, h("a", { class: "name", href: route }, one.name), one.document.description ? h("div", { class: "faint one", title: one.document.description }, one.document.description) : null),
     h("td", { "data-name": "Query" }, h("code", { class: "cut", title: one.document.query }, one.document.query)),
     h("td", { "data-name": "Model" }, one.document.model?.id ?? one.document.model?.type ?? "mstl"),
     h("td", { "data-name": "State" }, h("span", { class: `state ${kind}` }, text), detail ? h("div", { class: "faint", title: detail }, detail) : null),
-    h("td", { "data-name": "Incidents, 24 h" }, incidents ? h("a", { href: `#/incidents?pipeline=${encodeURIComponent(one.name)}` }, incidents) : "0"),
+    h("td", { "data-name": "Incidents, 24 h" }, incidents.all ? h("a", { href: `#/incidents?pipeline=${encodeURIComponent(one.name)}` }, incidents.all) : "0", incidents.open ? h("div", {}, h("span", { class: "state run" }, `${incidents.open} open`)) : null),
     h("td", { class: "actions" }, actions(one, load)),
   );
 }

@@ -4,7 +4,7 @@ import { get, post, Problem, type Fault } from "../api";
 import { Chart } from "../chart";
 import { complete } from "../complete";
 import { button, fill, h, toast } from "../dom";
-import { number, short, telling } from "../format";
+import { score, short, telling } from "../format";
 import { go, trouble, type View } from "../shell";
 import type { Document, Labels, Model, Row, Trace } from "../types";
 import { follow } from "./jobs";
@@ -151,7 +151,7 @@ export const playground: View = async ({ signal, keys }) => {
     if (!all.length) return fill(result, h("div", { class: "empty" }, h("h2", {}, "The query answers nothing"), h("p", {}, "Is the name right, and is there anything in the time of the context?")));
     chart?.destroy();
     chart = new Chart((from, until) => chart!.show(seen, [], [from, until]));
-    const worst = (one: Series) => Math.max(0, ...one.anomaly_score.map((score) => score ?? 0));
+    const worst = (one: Series) => Math.max(0, ...one.anomaly_score.map((value) => value ?? 0));
     const sorted = [...all].sort((a, b) => worst(b) - worst(a));
     const names = telling(sorted.map((one) => one.labels));
     const chips = h("div", { class: "chips", role: "group", "aria-label": "Series, the worst first" });
@@ -159,11 +159,13 @@ export const playground: View = async ({ signal, keys }) => {
     const pick = (one: Series) => {
       seen = whole(one);
       chart!.show(seen);
-      fill(chips, sorted.slice(0, 100).map((other) => h("button", { type: "button", class: "small", "aria-pressed": String(other === one), title: Object.entries(other.labels).map(([name, value]) => `${name}=${value}`).join(", "), onClick: () => pick(other) }, short(other.labels, names), h("span", { class: worst(other) > 1 ? "odd" : "faint" }, number(worst(other))))));
+      fill(chips, sorted.slice(0, 100).map((other) => h("button", { type: "button", class: "small", "aria-pressed": String(other === one), title: Object.entries(other.labels).map(([name, value]) => `${name}=${value}`).join(", "), onClick: () => pick(other) }, short(other.labels, names), h("span", { class: worst(other) > 1 ? "odd" : "faint" }, score(worst(other))))));
     };
     const odd = all.filter((one) => worst(one) > 1).length;
     fill(result, h("div", { class: "head" }, h("h2", {}, "Preview"), h("span", { class: "faint" }, `${all.length} series, ${odd} with something unusual. Nothing is written.`), h("span", { class: "grow" }), h("button", { type: "button", class: "small", onClick: () => chart!.show(seen) }, "All of it")), chips, chart.element, h("div", { class: "note" }, warnings.join(" ")));
     pick(sorted[0]!);
+    // Where it stands below the form it would not be seen.
+    if (result.getBoundingClientRect().top > window.innerHeight / 2) result.scrollIntoView({ block: "start" });
   };
   const save = async () => {
     blame([]);

@@ -1,0 +1,146 @@
+//! History scored once, in order: read, replayed and written a piece at a time.
+
+use std::sync::Arc;
+
+use models::ForecastError;
+use tsdb::{RangeQuery, Timestamp};
+
+use crate::context::History;
+use crate::outlook::{context_start, newest, turns};
+use crate::output::Names;
+use crate::pass::{PassError, Ports, Report, compute, leave_out_written, limits};
+use crate::pipeline::Pipeline;
+use crate::replay::replay;
+use crate::score::Scored;
+
+/// About how many points of a series are scored at a time.
+const PIECE: usize = 2000;
+
+/// A pipeline whose history is scored.
+pub struct Backfill {
+    pipeline: Arc<Pipeline>,
+    ports: Ports,
+    names: Names,
+}
+
+/// The scores of a piece of the history.
+#[derive(Debug)]
+pub struct Piece {
+    /// The scores, under the names of the source series.
+    pub scored: Scored,
+    /// The last point of the piece.
+    pub until: Timestamp,
+    /// What the store said beside its answer.
+    pub warnings: Vec<String>,
+}
+
+impl Backfill {
+    /// The pipeline, and where it reads and writes.
+    pub fn new(pipeline: Pipeline, ports: Ports) -> Self {
+        let pipeline = Arc::new(pipeline);
+        Self { names: Names::new(pipeline.clone()), pipeline, ports }
+    }
+
+    /// The pipeline.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The newest point that is complete at `now`.
+    pub fn newest(&self, now: Timestamp) -> Timestamp {
+        newest(&self.pipeline, now)
+    }
+
+    /// Scores the next piece after `after`, at most up to `until`, each point by the forecast that would have judged it;
+    /// `None` where there is no point left.
+    ///
+    /// # Errors
+    /// The source can't be read, or the model fails.
+    pub async fn score(&self, after: Timestamp, until: Timestamp) -> Result<Option<Piece>, PassError> {
+        let step = self.pipeline.step;
+        let bound = (after + step.times(PIECE.max(self.pipeline.horizon_points))).min(until);
+        let turns: Vec<_> = turns(&self.pipeline, after, bound).collect();
+        let (Some(first), Some(last)) = (turns.first(), turns.last()) else { return Ok(None) };
+        // The last turn may be cut off by the bound, and then goes on with the same forecast.
+        let (start, end) = (context_start(&self.pipeline, first.origin), last.last);
+        let Some(query) = RangeQuery::new(&self.pipeline.query, start, end, step) else { return Ok(None) };
+        let answer = self.ports.source.read(&query, &limits(&self.pipeline)).await?;
+        let (pipeline, model) = (self.pipeline.clone(), self.ports.model.clone());
+        let work = move || replay(&pipeline, &*model, &History::of(answer.frame), after, end);
+        let scored = compute(self.ports.model.waits(), work).await;
+        let panicked = || Err(ForecastError::new(&self.pipeline.model.id, "the model panicked"));
+        let scored = scored.unwrap_or_else(panicked)?;
+        Ok(Some(Piece { scored, until: end, warnings: answer.warnings }))
+    }
+
+    /// Writes what is not there yet of the scores of a piece.
+    ///
+    /// # Errors
+    /// What is there can't be read, or the rest not be written.
+    pub async fn write(&mut self, scored: Scored) -> Result<Report, PassError> {
+        let mut report = Report { series: scored.y.series().len(), ..Report::default() };
+        // Rows are those of this piece.
+        self.names.clear();
+        let mut frames = self.names.scores(scored)?;
+        let (first, last) = (frames[0].start(), frames[0].end());
+        leave_out_written(&self.pipeline, &*self.ports.written, &mut frames, first, last).await?;
+        report.count(&frames);
+        if self.pipeline.output.write_anomaly_score {
+            let written = self.ports.sink.write(&frames).await?;
+            report.written = written.samples;
+            report.rejected = written.rejected;
+        }
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{LastValue, Memory, pipeline, wave};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn backfill(memory: &Arc<Memory>) -> Backfill {
+        let (source, sink, written) = (memory.clone(), memory.clone(), memory.clone());
+        Backfill::new(pipeline(), Ports { source, sink, written, model: Arc::new(LastValue) })
+    }
+
+    /// Scores and writes from 50 s to `until`, in pieces that end where `ends` says.
+    async fn fill(memory: &Arc<Memory>, ends: &[i64]) {
+        let (mut backfill, mut after) = (backfill(memory), at(50));
+        for end in ends {
+            while let Some(piece) = backfill.score(after, at(*end)).await.unwrap() {
+                after = piece.until;
+                backfill.write(piece.scored).await.unwrap();
+            }
+        }
+    }
+
+    fn samples(memory: &Memory) -> Vec<(String, Vec<f64>)> {
+        let samples = memory.samples.lock().unwrap();
+        samples.iter().map(|((labels, time), values)| (format!("{labels} {time}"), values.clone())).collect()
+    }
+
+    #[tokio::test]
+    async fn however_it_is_cut_the_scores_are_the_same_and_none_is_written_twice() {
+        let whole = Arc::new(Memory::of(wave(3, 200)));
+        fill(&whole, &[120]).await;
+        assert_eq!(samples(&whole).len(), 5 * 3 * 70);
+        for ends in [vec![60, 120], vec![51, 67, 68, 120], (51..=120).collect()] {
+            let cut = Arc::new(Memory::of(wave(3, 200)));
+            fill(&cut, &ends).await;
+            assert_eq!(samples(&cut), samples(&whole), "{ends:?}");
+            fill(&cut, &ends).await;
+            assert_eq!(samples(&cut), samples(&whole), "{ends:?}, twice");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_left_nothing_is_scored() {
+        let memory = Arc::new(Memory::of(wave(3, 200)));
+        assert!(backfill(&memory).score(at(50), at(50)).await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,72 @@
+//! History scored as the service would have scored it, and counted; nothing is written.
+
+use engine::backfill::Backfill;
+use engine::backtest::{Incident, Line, Tally};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tsdb::Timestamp;
+
+use super::orders::{self, Orders};
+use super::task::{JobError, Task};
+
+/// How many series the result tells of, those with the most anomalous points first.
+const MOST_SERIES: usize = 1000;
+
+/// How far it has come: what another attempt goes on with.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Place {
+    after_ms: i64,
+    tally: Tally,
+}
+
+/// Does the job, and answers what was counted.
+///
+/// # Errors
+/// Why it came to no end.
+pub async fn run(task: &Task) -> Result<Value, JobError> {
+    let orders = Orders::read(&task.work.body)?;
+    let (from, until) = orders.range(task.app.now())?;
+    let (pipeline, ports) = orders::ready(task, &orders).await?;
+    let first = from.ceil(pipeline.step);
+    let (start, backfill) = (first - pipeline.step, Backfill::new(pipeline, ports));
+    let end = backfill.newest(task.app.now()).min(until);
+    let fresh = || Place { after_ms: start.millis(), tally: Tally::default() };
+    let mut place: Place = task.checkpoint().unwrap_or_else(fresh);
+    let score = async |after_ms| task.unless_stopped(backfill.score(Timestamp::from_millis(after_ms), end)).await;
+    while let Some(piece) = score(place.after_ms).await?? {
+        place.after_ms = piece.until.millis();
+        place.tally.add(&piece.scored);
+        let (done, all) = ((place.after_ms - start.millis()) as f64, (end.millis() - start.millis()) as f64);
+        task.save((done / all.max(1.0)).min(1.0), &format!("scored until {}", piece.until), &place).await?;
+    }
+    Ok(shown(first, end, &place.tally))
+}
+
+fn shown(from: Timestamp, until: Timestamp, tally: &Tally) -> Value {
+    let mut series: Vec<(&String, &Line)> = tally.series().iter().collect();
+    series.sort_by_key(|(_, line)| std::cmp::Reverse(line.anomalous));
+    let line = |(name, line): &(&String, &Line)| {
+        let mut shown = counted(line);
+        shown["series"] = json!(name);
+        shown["first_incidents"] = line.first_incidents.iter().map(incident).collect();
+        shown
+    };
+    let mut summary = counted(&tally.total());
+    summary["series"] = json!(series.len());
+    let listed: Vec<Value> = series.iter().take(MOST_SERIES).map(line).collect();
+    json!({ "from": from.to_string(), "until": until.to_string(), "summary": summary, "series": listed })
+}
+
+fn counted(line: &Line) -> Value {
+    json!({
+        "points": line.points, "anomalous": line.anomalous, "coverage": line.coverage(), "incidents": line.incidents,
+    })
+}
+
+fn incident(incident: &Incident) -> Value {
+    let time = |ms| Timestamp::from_millis(ms).to_string();
+    json!({
+        "start": time(incident.start_ms), "end": time(incident.end_ms), "peak": time(incident.peak_ms),
+        "peak_score": incident.peak_score, "points": incident.points,
+    })
+}
