@@ -53,7 +53,8 @@ static READING: Semaphore = Semaphore::const_new(READERS);
 
 /// The routes, under the original's paths and under ours.
 pub(super) fn routes() -> Routes {
-    let execute = || OpenApiRouter::new().routes(routes!(inference)).routes(routes!(forecast)).routes(routes!(train::train));
+    let execute =
+        || OpenApiRouter::new().routes(routes!(inference)).routes(routes!(forecast)).routes(routes!(train::train));
     Routes { editor: execute().merge(OpenApiRouter::new().nest("/api/v1", execute())), ..Routes::default() }
 }
 
