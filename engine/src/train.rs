@@ -60,6 +60,12 @@ pub enum TrainError {
     /// The pipeline has inputs of which there is no history here.
     #[error("a model with covariates can't be trained here; leave `training` out")]
     Covariates,
+    /// A model that has no settings to choose from.
+    #[error("model {model} has no setting to train")]
+    Untrainable {
+        /// Its id.
+        model: String,
+    },
     /// A remote model without a trainer.
     #[error("a remote model is trained at `training.endpoint`, which the pipeline does not have")]
     NoTrainer,
@@ -243,6 +249,9 @@ impl Exam {
     /// The pipeline's own model fails, or `go_on` says stop.
     pub fn choose(&self, build: Build<'_>, go_on: GoOn<'_>) -> Result<(ModelSpec, Vec<Candidate>), TrainError> {
         let own = &self.pipeline.model;
+        if !tuning::is_tunable(own) {
+            return Err(TrainError::Untrainable { model: own.id.clone() });
+        }
         let all = tuning::candidates(own, &self.seasons, self.pipeline.step.duration());
         let count = all.len();
         let mut candidates: Vec<Candidate> = vec![];

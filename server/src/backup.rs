@@ -144,6 +144,8 @@ pub async fn restore(database: &Database, path: &Path, force: bool) -> Result<Su
     let tables = tables::all(database.kind(), &mut transaction).await?;
     clear(&tables, &mut transaction, force).await?;
     load(Reader::begin(&file, path)?, &tables, &mut transaction).await?;
+    // Whoever uses the database all the same looks at it anew.
+    sqlx::query("UPDATE revisions SET revision = revision + 1").execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(summary)
 }

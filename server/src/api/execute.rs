@@ -3,6 +3,7 @@
 mod answer;
 mod inline;
 mod task;
+mod train;
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -52,7 +53,8 @@ static READING: Semaphore = Semaphore::const_new(READERS);
 
 /// The routes, under the original's paths and under ours.
 pub(super) fn routes() -> Routes {
-    let execute = || OpenApiRouter::new().routes(routes!(inference)).routes(routes!(forecast));
+    let execute =
+        || OpenApiRouter::new().routes(routes!(inference)).routes(routes!(forecast)).routes(routes!(train::train));
     Routes { editor: execute().merge(OpenApiRouter::new().nest("/api/v1", execute())), ..Routes::default() }
 }
 
@@ -239,26 +241,35 @@ fn adhoc_ports(app: &App, pipeline: &Pipeline) -> Result<Ports, Problem> {
 /// The model alone, for series that came with the request.
 fn adhoc_model(app: &App, pipeline: &Pipeline) -> Result<Arc<dyn Forecaster>, Problem> {
     let assembly = app.current().assembly;
-    assembly.check(pipeline, Trust::Api).and_then(|()| assembly.model(pipeline, Trust::Api)).map_err(|error| unfit(&error))
+    assembly
+        .check(pipeline, Trust::Api)
+        .and_then(|()| assembly.model(pipeline, Trust::Api))
+        .map_err(|error| unfit(&error))
 }
 
-/// The series of the request, on the grid of the pipeline's step; on their own where it has none.
-fn given(mut document: Document, series: Vec<Series>) -> Result<Work, Problem> {
+/// The series of the request, on their grid.
+fn given(document: Document, series: Vec<Series>) -> Result<Work, Problem> {
+    let (pipeline, Inline { frame, offset }) = gridded(document, series)?;
+    let history = History::of(frame);
+    let (turns, origin) = (task::turns(&pipeline, &history), history.end());
+    Ok(Work { pipeline, history, turns, origin, offset, warnings: vec![] })
+}
+
+/// The series of the request, on the grid of the pipeline's step or on their own where it says none, and the pipeline.
+fn gridded(mut document: Document, series: Vec<Series>) -> Result<(Pipeline, Inline), Problem> {
     let written = document.get("step").and_then(Value::as_str).and_then(|text| inline::parsed(text).ok());
     let found = inline::frame(series, written).map_err(|wrong| wrong_series(&wrong.path, wrong.message))?;
-    let Inline { frame, offset } = found;
-    document.entry("step").or_insert_with(|| Show(frame.step().duration()).to_string().into());
+    document.entry("step").or_insert_with(|| Show(found.frame.step().duration()).to_string().into());
     let pipeline = checked(&document)?;
     if !pipeline.covariates.is_empty() {
         return Err(invalid("covariates", "need a query of their own; series that come with the request have none"));
     }
-    if frame.series().len() > pipeline.max_series {
-        let message = format!("are {}; expected at most {}", frame.series().len(), pipeline.max_series);
+    let series = found.frame.series().len();
+    if series > pipeline.max_series {
+        let message = format!("are {series}; expected at most {}", pipeline.max_series);
         return Err(wrong_series("series", message));
     }
-    let history = History::of(frame);
-    let (turns, origin) = (task::turns(&pipeline, &history), history.end());
-    Ok(Work { pipeline, history, turns, origin, offset, warnings: vec![] })
+    Ok((pipeline, found))
 }
 
 fn wrong_series(path: &str, message: impl Into<String>) -> Problem {

@@ -269,9 +269,9 @@ impl Memory {
         let is_mine = |name: &&String| view.holders.get(*name).is_some_and(|holder| holder == me);
         let mut keep: Names = wanted.iter().filter(is_mine).cloned().collect();
         self.unwanted.retain(|name| keep.contains(name));
-        let surplus = keep.len().saturating_sub(share);
-        let wanted_by_all = |name: &&String| !self.unwanted.contains(*name);
-        let given: Vec<String> = keep.iter().rev().filter(wanted_by_all).take(surplus).cloned().collect();
+        // What nobody else wanted is above the share for good.
+        let voluntary: Vec<String> = keep.difference(&self.unwanted).cloned().collect();
+        let given = voluntary.into_iter().skip(share);
         for name in given {
             keep.remove(&name);
         }
