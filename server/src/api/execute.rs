@@ -239,7 +239,10 @@ fn adhoc_ports(app: &App, pipeline: &Pipeline) -> Result<Ports, Problem> {
 /// The model alone, for series that came with the request.
 fn adhoc_model(app: &App, pipeline: &Pipeline) -> Result<Arc<dyn Forecaster>, Problem> {
     let assembly = app.current().assembly;
-    assembly.check(pipeline, Trust::Api).and_then(|()| assembly.model(pipeline, Trust::Api)).map_err(|error| unfit(&error))
+    assembly
+        .check(pipeline, Trust::Api)
+        .and_then(|()| assembly.model(pipeline, Trust::Api))
+        .map_err(|error| unfit(&error))
 }
 
 /// The series of the request, on the grid of the pipeline's step; on their own where it has none.

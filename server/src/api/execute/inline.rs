@@ -249,7 +249,11 @@ mod tests {
         check(json!([{"timestamps": [-1], "values": [1]}]), "series[0].timestamps", "1970 to 9999");
         check(json!([{"start": 1, "values": [1]}]), "series[0].step", "is missing");
         check(json!([{"start": 1, "step": "x", "values": [1]}]), "series[0].step", "no duration");
-        check(json!([{"start": "9999-12-31T23:00:00Z", "step": "1h", "values": [1, 2, 3]}]), "series[0].values", "9999");
+        check(
+            json!([{"start": "9999-12-31T23:00:00Z", "step": "1h", "values": [1, 2, 3]}]),
+            "series[0].values",
+            "9999",
+        );
         check(json!([{"start": 1, "timestamps": [1], "values": [1]}]), "series[0].start", "give one of them");
         check(json!([{"timestamps": [1, 1.001, 1e9], "values": [1, 2, 3]}]), "series", "at most 4000000");
         check(json!([{"metric": "a{", "timestamps": [1], "values": [1]}]), "series[0].metric", "no series name");
