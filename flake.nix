@@ -43,6 +43,8 @@
             pkgs.cargo-nextest
             pkgs.cargo-deny
             pkgs.maturin
+            pkgs.nodejs
+            pkgs.chromium
             (python pkgs)
           ] ++ servers pkgs;
         };

@@ -10,6 +10,7 @@ cd "$(dirname "$0")"
 need node nodejs
 need npm
 need chromium
+export CHROMIUM=${CHROMIUM:-$(command -v chromium)}
 [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --ignore-scripts --no-audit --no-fund >/dev/null
 need_rust
 cargo build --quiet --manifest-path ../Cargo.toml --package server --bin openanomaly

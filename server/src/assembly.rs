@@ -439,4 +439,14 @@ mod tests {
         let trusted = connection("a", &own, "http://elsewhere".into(), None).unwrap();
         assert!(trusted.auth == Auth::Bearer("s3cret".into()) && trusted.resolver.is_none());
     }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_not_asked() {
+        let own = datasource();
+        let guard = Guard::new(&Egress::default(), own.urls()).unwrap();
+        let given = Datasource { url: Some("http://localhost:1".into()), write_url: None, ..own.clone() };
+        let store = server("a", &given, Some(Foreign { guard: &guard, own: &own })).unwrap();
+        let error = store.source.settles_after().await.unwrap_err().to_string();
+        assert!(error.contains("not a public address"), "{error}");
+    }
 }

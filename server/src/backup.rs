@@ -140,12 +140,12 @@ pub async fn restore(database: &Database, path: &Path, force: bool) -> Result<Su
         return Err(BackupError::Migration { found, known, version });
     }
     file.rewind().map_err(|error| ArchiveError::file(path, error))?;
-    // SQLite lets nobody else write from the beginning.
-    let begin = if database.kind() == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
-    let mut transaction = database.pool.begin_with(begin).await?;
+    let mut transaction = database.begin().await?;
     let tables = tables::all(database.kind(), &mut transaction).await?;
     clear(&tables, &mut transaction, force).await?;
     load(Reader::begin(&file, path)?, &tables, &mut transaction).await?;
+    // Whoever uses the database all the same looks at it anew.
+    sqlx::query("UPDATE revisions SET revision = revision + 1").execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(summary)
 }

@@ -260,8 +260,13 @@ impl Config {
         }
         let Auth { admin_key_file, secret_file, .. } = &mut config.auth;
         let certificate = config.tls.as_mut().map(|tls| [&mut tls.cert_file, &mut tls.key_file]);
-        let files =
-            [&mut config.onnx.folder, &mut config.onnx.library, &mut config.mongodb.url_file, admin_key_file, secret_file];
+        let files = [
+            &mut config.onnx.folder,
+            &mut config.onnx.library,
+            &mut config.mongodb.url_file,
+            admin_key_file,
+            secret_file,
+        ];
         for path in files.into_iter().flatten().chain(certificate.into_iter().flatten()) {
             *path = folder.join(&*path);
         }

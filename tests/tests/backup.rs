@@ -73,9 +73,9 @@ async fn sqlite_and_postgresql_take_each_others_copies() {
     let value = "INSERT INTO settings (name, value) VALUES ('a', 'two\nlines and ''quotes'' — \u{1f600}')";
     sqlx::query(value).execute(&pool(&sqlite).await).await.unwrap();
     let incident = "INSERT INTO incidents (id, pipeline, series, labels, start_ms, end_ms, peak_ms, peak_score, \
-                    peak_actual, peak_expected, peak_lower, peak_upper, points, changed_ms) \
+                    peak_actual, peak_expected, peak_lower, peak_upper, points, open_until_ms, created_ms, changed_ms) \
                     VALUES ('1', 'p', 's', '{}', 1, 2, 3, 2.2250738585072014e-308, 0.30000000000000004, \
-                    -1.7976931348623157e308, 1, 0.1, 2, 3)";
+                    -1.7976931348623157e308, 1, 0.1, 2, 3, 4, 5)";
     sqlx::query(incident).execute(&pool(&sqlite).await).await.unwrap();
     let first = folder.path().join("first");
     let summary = backup::write(&from, File::create(&first).unwrap(), now()).await.unwrap();

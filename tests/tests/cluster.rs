@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::{AnyConnection, Connection};
 use tests::{Postgres, Scene, Service, VictoriaMetrics, eventually, load, now, sleep_until};
-use tsdb::Timestamp;
 use tsdb::prometheus::QueryRange;
+use tsdb::{Read, Timestamp};
 
 /// The pipelines' names.
 const NAMES: [&str; 6] = ["p0", "p1", "p2", "p3", "p4", "p5"];
@@ -44,9 +44,11 @@ fn start(store: &str, database: &str) -> Service {
 async fn shares(service: &Service) -> Option<Vec<(bool, BTreeSet<String>)>> {
     let answer = reqwest::get(format!("http://{}/api/v1/instances", service.address())).await.ok()?;
     let answer: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
-    let pipelines = |one: &Value| one["pipelines"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().into());
+    let names = |one: &Value| -> BTreeSet<String> {
+        one["pipelines"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().into()).collect()
+    };
     let instances = answer["items"].as_array()?.iter();
-    Some(instances.map(|one| (one["is_self"] == true, pipelines(one).collect())).collect())
+    Some(instances.map(|one| (one["is_self"] == true, names(one))).collect())
 }
 
 /// The pipelines that `service` runs, once the processes have shared all of them so.
@@ -72,12 +74,29 @@ async fn taken_over(database: &mut AnyConnection, pipelines: &BTreeSet<String>, 
     (times.len() == pipelines.len()).then(|| Timestamp::from_millis(times.into_iter().max().unwrap()))
 }
 
+/// A scene in `store`.
+async fn scene(store: &VictoriaMetrics, ahead: usize) -> Scene {
+    let scene = Scene::now(ahead);
+    assert_eq!(load(&store.connection(), &scene.frame).await.samples as usize, scene.frame.samples());
+    store.flush().await;
+    scene
+}
+
+/// Every pipeline has scored every point up to `until`, as an undisturbed run would have.
+async fn check_scores(store: &VictoriaMetrics, scene: &Scene, until: Timestamp) {
+    store.flush().await;
+    let reader = QueryRange::new(&store.connection(), 0).unwrap();
+    let settles_after = reader.settles_after().await.unwrap();
+    for name in NAMES {
+        let (_, last) = scene.check_scores(&reader, &pipeline(name), settles_after).await;
+        assert!(last + settles_after + Duration::from_secs(4) >= until, "{name} ends at {last}, before {until}");
+    }
+}
+
 /// Two processes share the pipelines on `url`; one is killed, comes back, and is stopped.
 async fn check(url: &str) {
     let store = VictoriaMetrics::start().await;
-    let scene = Scene::now(150);
-    assert_eq!(load(&store.connection(), &scene.frame).await.samples as usize, scene.frame.samples());
-    store.flush().await;
+    let scene = scene(&store, 150).await;
     let mut first = start(store.url(), url);
     shared(&first, &[6]).await;
     let mut second = start(store.url(), url);
@@ -109,12 +128,7 @@ async fn check(url: &str) {
     assert_eq!(doubled, [], "passes that ran twice");
     let left: Vec<(String,)> = sqlx::query_as("SELECT id FROM instances").fetch_all(&mut database).await.unwrap();
     assert!(left.len() <= 1, "only the process that was killed is left: {left:?}");
-    store.flush().await;
-    let reader = QueryRange::new(&store.connection(), 0).unwrap();
-    for name in NAMES {
-        let (_, last) = scene.check_scores(&reader, &pipeline(name), Duration::ZERO).await;
-        assert!(last >= until, "{name} ends at {last}, before {until}");
-    }
+    check_scores(&store, &scene, until).await;
     check_doubles(store.url()).await;
     let log = first.log() + &second.log();
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
@@ -154,9 +168,7 @@ async fn two_processes_on_one_file_run_nothing_twice() {
 async fn without_the_database_passes_go_on() {
     let mut server = Postgres::start().await;
     let store = VictoriaMetrics::start().await;
-    let scene = Scene::now(100);
-    load(&store.connection(), &scene.frame).await;
-    store.flush().await;
+    let scene = scene(&store, 100).await;
     let mut service = start(store.url(), &server.database("state").await);
     shared(&service, &[6]).await;
     server.stop();
@@ -177,12 +189,7 @@ async fn without_the_database_passes_go_on() {
     let until = now();
     shared(&service, &[6]).await;
     assert!(service.stop());
-    store.flush().await;
-    let reader = QueryRange::new(&store.connection(), 0).unwrap();
-    for name in NAMES {
-        let (_, last) = scene.check_scores(&reader, &pipeline(name), Duration::ZERO).await;
-        assert!(last + Duration::from_secs(4) >= until, "{name} ends at {last}, before {until}");
-    }
+    check_scores(&store, &scene, until).await;
     sqlx::any::install_default_drivers();
     let url = server.url().replace("/postgres", "/state");
     let mut database = AnyConnection::connect(&url).await.unwrap();

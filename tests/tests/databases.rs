@@ -109,7 +109,7 @@ async fn changes_in_mongodb(topology: Topology) {
     goes_on(&service, "a").await;
     // So does everything while the server is gone.
     mongodb.stop();
-    says(&service, Some("openanomaly")).await;
+    says(&service, Some("live.pipelines: ")).await;
     goes_on(&service, "a").await;
     goes_on(&service, "file").await;
     mongodb.start_again().await;

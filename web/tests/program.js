@@ -45,7 +45,7 @@ export async function start(files = {}) {
 }
 
 /** A browser. */
-export const browser = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+export const browser = () => chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
 
 /** A page of a browser, and all that went wrong in it or left the service's own address. */
 export async function open(browser, url, options = {}) {

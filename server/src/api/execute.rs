@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::outlook::{Turn, newest};
 use engine::output::Names;
-use engine::pipeline::duration;
+use engine::pipeline::duration::{self, Show};
 use engine::store::Document;
 use engine::{History, Pipeline, Ports, covariates};
 use models::{ForecastError, Forecaster};
@@ -28,10 +28,10 @@ use utoipa_axum::routes;
 
 use super::Routes;
 use super::body::Body;
-use super::incoming::{ORIGIN, admit, fault, invalid};
+use super::incoming::{ORIGIN, admit, fault, invalid, unfit};
 use super::problem::Problem;
-use crate::app::{App, Current};
-use crate::assembly::{AssemblyError, Trust};
+use crate::app::App;
+use crate::assembly::Trust;
 use answer::{Meta, Outcome};
 use inline::{Inline, Series, Time};
 use task::{Done, Task};
@@ -42,7 +42,7 @@ const ROOM_KIB: usize = 256 << 10;
 /// What the smallest body counts, in KiB.
 const LEAST_KIB: usize = 16;
 
-/// Runs that read from a datasource at a time.
+/// Runs on what a datasource answers, at a time.
 const READERS: usize = 16;
 
 /// Forecasts that one request may need.
@@ -53,7 +53,8 @@ static READING: Semaphore = Semaphore::const_new(READERS);
 
 /// The routes, under the original's paths and under ours.
 pub(super) fn routes() -> Routes {
-    let execute = || OpenApiRouter::new().routes(routes!(inference)).routes(routes!(forecast)).routes(routes!(train::train));
+    let execute =
+        || OpenApiRouter::new().routes(routes!(inference)).routes(routes!(forecast)).routes(routes!(train::train));
     Routes { editor: execute().merge(OpenApiRouter::new().nest("/api/v1", execute())), ..Routes::default() }
 }
 
@@ -147,10 +148,13 @@ async fn execute(app: &App, mut order: Order, aim: Aim) -> Result<Json<Outcome>,
     let last = order.last.as_deref().map(duration::parse).transpose();
     let last = last.map_err(|error| invalid("last", error.to_string()))?.unwrap_or_default();
     let (document, dry_run) = (order.document(series.is_some())?, order.dry_run);
-    let pipeline = checked(&document)?;
+    // What was read is held until it is answered.
+    let reads = series.is_none().then(|| READING.acquire());
+    let _turn = futures_util::future::OptionFuture::from(reads).await;
     let (work, ports) = match series {
-        Some(series) => (given(&document, pipeline, series)?, None),
+        Some(series) => (given(document, series)?, None),
         None => {
+            let pipeline = checked(&document)?;
             let ports = adhoc_ports(app, &pipeline)?;
             (read(&ports, pipeline, at.unwrap_or_else(|| app.now()), last).await?, Some(ports))
         }
@@ -236,43 +240,36 @@ fn adhoc_ports(app: &App, pipeline: &Pipeline) -> Result<Ports, Problem> {
 
 /// The model alone, for series that came with the request.
 fn adhoc_model(app: &App, pipeline: &Pipeline) -> Result<Arc<dyn Forecaster>, Problem> {
-    let Current { assembly, .. } = app.current();
-    assembly.check(pipeline, Trust::Api).map_err(|error| unfit(&error))?;
-    assembly.model(pipeline, Trust::Api).map_err(|error| unfit(&error))
-}
-
-fn unfit(error: &AssemblyError) -> Problem {
-    match error {
-        AssemblyError::Model { source, .. } => invalid("model", source.to_string()),
-        AssemblyError::Egress { field, .. } => invalid(field, error.to_string()),
-        AssemblyError::Client { .. } | AssemblyError::Datasource { .. } => invalid("datasource", error.to_string()),
-        AssemblyError::Secret { .. } | AssemblyError::Embedded(_) | AssemblyError::Allowed(_) => {
-            Problem::internal(error)
-        }
-    }
+    let assembly = app.current().assembly;
+    assembly
+        .check(pipeline, Trust::Api)
+        .and_then(|()| assembly.model(pipeline, Trust::Api))
+        .map_err(|error| unfit(&error))
 }
 
 /// The series of the request, on their grid.
-fn given(document: &Document, mut pipeline: Pipeline, series: Vec<Series>) -> Result<Work, Problem> {
-    let Inline { frame, offset } = gridded(document, &mut pipeline, series)?;
+fn given(document: Document, series: Vec<Series>) -> Result<Work, Problem> {
+    let (pipeline, Inline { frame, offset }) = gridded(document, series)?;
     let history = History::of(frame);
     let (turns, origin) = (task::turns(&pipeline, &history), history.end());
     Ok(Work { pipeline, history, turns, origin, offset, warnings: vec![] })
 }
 
-/// The series of the request, on the grid that the pipeline says or else on their own, which the pipeline then has too.
-fn gridded(document: &Document, pipeline: &mut Pipeline, series: Vec<Series>) -> Result<Inline, Problem> {
+/// The series of the request, on the grid of the pipeline's step or on their own where it says none, and the pipeline.
+fn gridded(mut document: Document, series: Vec<Series>) -> Result<(Pipeline, Inline), Problem> {
+    let written = document.get("step").and_then(Value::as_str).and_then(|text| inline::parsed(text).ok());
+    let found = inline::frame(series, written).map_err(|wrong| wrong_series(&wrong.path, wrong.message))?;
+    document.entry("step").or_insert_with(|| Show(found.frame.step().duration()).to_string().into());
+    let pipeline = checked(&document)?;
     if !pipeline.covariates.is_empty() {
         return Err(invalid("covariates", "need a query of their own; series that come with the request have none"));
     }
-    if series.len() > pipeline.max_series {
-        let message = format!("are {}; expected at most {}", series.len(), pipeline.max_series);
+    let series = found.frame.series().len();
+    if series > pipeline.max_series {
+        let message = format!("are {series}; expected at most {}", pipeline.max_series);
         return Err(wrong_series("series", message));
     }
-    let step = document.contains_key("step").then_some(pipeline.step);
-    let found = inline::frame(series, step).map_err(|wrong| wrong_series(&wrong.path, wrong.message))?;
-    pipeline.step = found.frame.step();
-    Ok(found)
+    Ok((pipeline, found))
 }
 
 fn wrong_series(path: &str, message: impl Into<String>) -> Problem {
@@ -284,7 +281,6 @@ fn wrong_series(path: &str, message: impl Into<String>) -> Problem {
 
 /// What the pipeline's query answers: a context, and after it a horizon that is judged, or `last`, if that is longer.
 async fn read(ports: &Ports, mut pipeline: Pipeline, at: Timestamp, last: Duration) -> Result<Work, Problem> {
-    let _turn = READING.acquire().await.expect("it is never closed");
     let settles = ports.source.settles_after().await.map_err(|error| unread(&error))?;
     // What has not settled is not complete.
     pipeline.data_delay = pipeline.data_delay.max(settles);

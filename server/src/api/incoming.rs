@@ -32,6 +32,9 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let is_yaml = is_yaml(request.headers())?;
         let bytes = Bytes::from_request(request, state).await.map_err(|error| unread(&error))?;
+        if bytes.is_empty() {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "there is no body; send a document"));
+        }
         let text = String::from_utf8(bytes.into()).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             Problem::new(StatusCode::BAD_REQUEST, "invalid_body", format!("the body is no UTF-8 at byte {at}"))
@@ -101,10 +104,17 @@ pub(super) fn invalid(path: &str, message: impl Into<String>) -> Problem {
 pub(super) fn admit(app: &App, pipeline: &Pipeline) -> Result<(), Problem> {
     let Current { config, assembly } = app.current();
     config.check(pipeline).map_err(|reason| invalid("datasource", reason))?;
-    assembly.check(pipeline, Trust::Api).map_err(|error| match error {
+    assembly.check(pipeline, Trust::Api).map_err(|error| unfit(&error))
+}
+
+/// Why a pipeline's parts can't be made: what the caller can mend is told with its field.
+pub(super) fn unfit(error: &AssemblyError) -> Problem {
+    match error {
+        AssemblyError::Model { source, .. } => invalid("model", source.to_string()),
+        AssemblyError::Client { .. } | AssemblyError::Datasource { .. } => invalid("datasource", error.to_string()),
         AssemblyError::Egress { field, source, .. } => invalid(field, source.to_string()),
-        other => invalid("", other.to_string()),
-    })
+        _ => Problem::internal(error),
+    }
 }
 
 /// What is wrong with a document, one fault a mistake.

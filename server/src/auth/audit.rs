@@ -12,8 +12,15 @@ use crate::app::App;
 use crate::database::audit_log::{self, Record};
 
 /// What is sent by methods that change something, and changes nothing that the service keeps.
-const CHANGES_NOTHING: [&str; 5] =
-    ["/execute/", "/api/v1/validate", "/api/v1/write", "/api/v1/query", "/api/v1/series"];
+const CHANGES_NOTHING: [&str; 7] = [
+    "/execute/",
+    "/api/v1/execute/",
+    "/api/v1/labels",
+    "/api/v1/query",
+    "/api/v1/series",
+    "/api/v1/validate",
+    "/api/v1/write",
+];
 
 /// Writes down what a request has done.
 pub async fn audit(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -8,8 +8,8 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row};
 use super::BackupError;
 use crate::database::Kind;
 
-/// Who holds what, and who is there: true of the processes that run now, and of no others.
-const OF_THE_MOMENT: [&str; 2] = ["leases", "instances"];
+/// Who holds what, who is there, and how often others were told of changes: true of this database now, and of no other.
+const OF_THE_MOMENT: [&str; 3] = ["leases", "instances", "revisions"];
 
 /// How many values go into the database at a time; both kinds take far more.
 const VALUES_AT_A_TIME: usize = 2000;

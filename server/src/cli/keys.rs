@@ -58,7 +58,8 @@ enum KeysCommand {
     /// Makes a key void.
     Revoke {
         /// Its id or its name.
-        key: String,
+        #[arg(value_name = "ID|NAME")]
+        which: String,
     },
 }
 
@@ -84,7 +85,7 @@ pub fn keys(args: &KeysArgs, terminal: &mut Terminal) -> Result<ExitCode, CliErr
             writeln!(terminal.out, "{key}")?;
         }
         KeysCommand::List { output } => list(&all(access)?, *output, terminal)?,
-        KeysCommand::Revoke { key } => revoke(access, key)?,
+        KeysCommand::Revoke { which } => revoke(access, which)?,
     }
     Ok(ExitCode::SUCCESS)
 }

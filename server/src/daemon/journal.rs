@@ -31,13 +31,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
     /// A pass, and the forecast that it made.
-    Run(Run, Option<Prediction>),
+    Run(Run, Option<Box<Prediction>>),
     /// What was found anomalous.
     Anomalous(Scene, Vec<Anomalous>),
 }
 
 enum Message {
-    Entry(Entry, OwnedSemaphorePermit),
+    Entry(Box<Entry>, OwnedSemaphorePermit),
     /// All that was sent before is written.
     Flush(oneshot::Sender<()>),
 }
@@ -68,7 +68,7 @@ impl Journal {
         let size = entry.size().min(ROOM);
         match self.room.clone().try_acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX)) {
             // The writer ends with the process only.
-            Ok(room) => drop(self.messages.send(Message::Entry(entry, room))),
+            Ok(room) => drop(self.messages.send(Message::Entry(Box::new(entry), room))),
             Err(_) => {
                 self.metrics.records_lost(entry.size());
                 if !self.is_full.swap(true, Ordering::Relaxed) {
@@ -111,7 +111,7 @@ impl Writer {
             for message in batch.drain(..) {
                 match message {
                     Message::Entry(entry, room) => {
-                        entries.push(entry);
+                        entries.push(*entry);
                         rooms.push(room);
                     }
                     Message::Flush(done) => flushes.push(done),
@@ -119,8 +119,10 @@ impl Writer {
             }
             self.write_patiently(&entries).await;
             drop(rooms);
-            // Whoever has given up waiting hears nothing.
-            flushes.into_iter().for_each(|done| drop(done.send(())));
+            for done in flushes {
+                // Whoever has given up waiting hears nothing.
+                let _ = done.send(());
+            }
         }
     }
 
@@ -162,7 +164,7 @@ impl Writer {
         for entry in entries {
             if let Entry::Run(run, prediction) = entry {
                 passes.push(run.clone());
-                predictions.extend(prediction.clone());
+                predictions.extend(prediction.as_deref().cloned());
             }
         }
         let mut transaction = self.database.begin().await?;
@@ -223,7 +225,7 @@ mod tests {
         let database = testing::database().await;
         let journal = Journal::open(database.clone(), Metrics::new(Timestamp::default()));
         for id in ["a", "b", "a"] {
-            journal.note(Entry::Run(run(id), Some(prediction(id))));
+            journal.note(Entry::Run(run(id), Some(Box::new(prediction(id)))));
         }
         journal.flush().await;
         let rows = runs::list(&database, runs::Filter::default(), Limit::default()).await.unwrap();

@@ -66,7 +66,7 @@ pub struct Leases {
 impl Leases {
     /// Registers this process, and keeps its leases from now on. `file` is that of the database, where it is one.
     pub async fn open(app: App, file: Option<&Path>) -> Self {
-        let file = file.and_then(|file| lock(file));
+        let file = file.and_then(lock);
         if let Some((_, true)) = file
             && let Err(error) = forget_all(&app.database).await
         {
@@ -269,10 +269,12 @@ impl Memory {
         let is_mine = |name: &&String| view.holders.get(*name).is_some_and(|holder| holder == me);
         let mut keep: Names = wanted.iter().filter(is_mine).cloned().collect();
         self.unwanted.retain(|name| keep.contains(name));
-        let surplus = keep.len().saturating_sub(share);
-        let wanted_by_all = |name: &&String| !self.unwanted.contains(*name);
-        let given: Vec<String> = keep.iter().rev().filter(wanted_by_all).take(surplus).cloned().collect();
-        given.iter().for_each(|name| drop(keep.remove(name)));
+        // What nobody else wanted is above the share for good.
+        let voluntary: Vec<String> = keep.difference(&self.unwanted).cloned().collect();
+        let given = voluntary.into_iter().skip(share);
+        for name in given {
+            keep.remove(&name);
+        }
         let free: Vec<&String> = wanted.iter().filter(|name| !view.holders.contains_key(*name)).collect();
         self.free.retain(|name, _| free.contains(&name));
         let room = share.saturating_sub(keep.len());

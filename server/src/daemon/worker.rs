@@ -296,7 +296,7 @@ impl Worker {
             series: run.series,
             made_ms: run.started_ms + run.took_ms,
         });
-        self.app.journal.note(Entry::Run(run, prediction));
+        self.app.journal.note(Entry::Run(run, prediction.map(Box::new)));
         if !found.is_empty() {
             self.app.journal.note(Entry::Anomalous(self.scene.clone(), found));
         }

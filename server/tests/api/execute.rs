@@ -47,6 +47,25 @@ async fn a_query_is_forecast_scored_and_written() {
 }
 
 #[tokio::test]
+async fn more_than_a_horizon_is_judged_where_that_is_wanted() {
+    let service = Service::start().await;
+    service.fill("load", now()).await;
+    let pipeline = json!({"query": "load", "context_window": "30m", "prediction_horizon": "10m"});
+    for (last, points) in [("1m", 10), ("10m", 10), ("15m", 20), ("1h", 60)] {
+        let order = json!({"pipeline": pipeline, "last": last, "dry_run": true});
+        let reply = service.post("/execute/inference", &order).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!(reply.body["data"][0]["y"].as_array().unwrap().len(), points, "{last}");
+    }
+    for (last, message) in [("soon", "duration"), ("400d", "forecasts, 2000 at most")] {
+        let order = json!({"pipeline": pipeline, "last": last, "dry_run": true});
+        let reply = service.post("/execute/inference", &order).await;
+        assert_eq!(reply.status, 422, "{}", reply.text);
+        assert!(reply.text.contains(message), "{}", reply.text);
+    }
+}
+
+#[tokio::test]
 async fn a_forecast_scores_and_writes_nothing() {
     let service = Service::start().await;
     service.fill("load", now()).await;
@@ -108,7 +127,7 @@ async fn what_is_wrong_with_an_order_is_told_by_its_path() {
         (json!({"query": "up", "at": "yesterday"}), "invalid_pipeline", "at"),
         (json!({"query": "up", "at": -5}), "invalid_pipeline", "at"),
         (json!({"pipeline": {"query": "up"}, "step": "1m"}), "invalid_pipeline", "step"),
-        (json!({"query": "up", "model": {"id": "no-such-model"}}), "invalid_pipeline", "model"),
+        (json!({"query": "up", "model": {"id": "no-such-model"}}), "invalid_pipeline", "model.id"),
         (json!({"series": []}), "invalid_series", "series"),
         (series(json!([])), "invalid_series", "series"),
         (with("max_series", json!(0)), "invalid_pipeline", "max_series"),
@@ -157,7 +176,7 @@ async fn what_is_written_can_be_read_back() {
     service.post("/execute/inference", &json!({"name": "mine", "query": "load{job=\"a\"}"})).await;
     let ports = service.app.current().assembly;
     let pipeline = engine::Pipeline::parse("{name: mine, query: x}", "test").unwrap();
-    let source = ports.nameless_ports(&pipeline).unwrap().source;
+    let source = ports.nameless_ports(&pipeline, server::assembly::Trust::Operator).unwrap().source;
     let step = Step::from_millis(60_000).unwrap();
     let query = "anomaly_score{pipeline=\"mine\", source=\"load\"}";
     let query = RangeQuery::new(query, now() - step.times(30), now(), step).unwrap();

@@ -34,8 +34,9 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The header; of several of one name the last, empty where there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers.get_all(name).iter().next_back().map_or("", |value| value.to_str().unwrap())
     }
 
     /// The paths of all that is wrong in the body.
@@ -66,7 +67,7 @@ impl Service {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let file: &Path = &folder.path().join("openanomaly.yaml");
         let config = Config::load(file, &|_| None).unwrap();
-        let app = daemon::assemble(file, config, false).await.unwrap();
+        let (app, _) = daemon::assemble(file, config, false).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(serve(app.clone(), listener, None));

@@ -102,7 +102,7 @@ async fn what_cant_be_is_refused() {
     assert_eq!(reply.status, 422);
     let mut faults = reply.faults();
     faults.sort_unstable();
-    assert_eq!(faults, ["name", "query", "querry", "step"], "all at once: {}", reply.text);
+    assert_eq!(faults, ["name", "querry", "query", "step"], "all at once: {}", reply.text);
 }
 
 #[tokio::test]

@@ -167,7 +167,8 @@ fn samples(series: Series, step: Option<Step>) -> Result<Samples, (&'static str,
     Ok(Samples { labels, times, values: series.values })
 }
 
-fn parsed(text: &str) -> Result<Step, String> {
+/// The step that a duration is.
+pub(super) fn parsed(text: &str) -> Result<Step, String> {
     let duration = duration::parse(text).map_err(|error| format!("`{text}` is no duration: {error}"))?;
     Step::from_duration(duration).ok_or_else(|| format!("`{text}` is no step; expected at least 1ms"))
 }
@@ -248,7 +249,11 @@ mod tests {
         check(json!([{"timestamps": [-1], "values": [1]}]), "series[0].timestamps", "1970 to 9999");
         check(json!([{"start": 1, "values": [1]}]), "series[0].step", "is missing");
         check(json!([{"start": 1, "step": "x", "values": [1]}]), "series[0].step", "no duration");
-        check(json!([{"start": 1, "step": "90000000d", "values": [1, 2, 3]}]), "series[0].values", "9999");
+        check(
+            json!([{"start": "9999-12-31T23:00:00Z", "step": "1h", "values": [1, 2, 3]}]),
+            "series[0].values",
+            "9999",
+        );
         check(json!([{"start": 1, "timestamps": [1], "values": [1]}]), "series[0].start", "give one of them");
         check(json!([{"timestamps": [1, 1.001, 1e9], "values": [1, 2, 3]}]), "series", "at most 4000000");
         check(json!([{"metric": "a{", "timestamps": [1], "values": [1]}]), "series[0].metric", "no series name");

@@ -12,7 +12,8 @@ use tsdb::Frame;
 use utoipa::ToSchema;
 
 use super::inline::Series;
-use super::{Admitted, adhoc_ports, checked, gridded, unfit};
+use super::{Admitted, adhoc_ports, checked, gridded};
+use crate::api::incoming::unfit;
 use crate::api::problem::Problem;
 use crate::app::App;
 use crate::assembly::Trust;
@@ -56,7 +57,7 @@ pub(super) async fn train(
     let mut order = admitted.order;
     let series = order.series.take();
     let (document, dry_run) = (order.document(series.is_some())?, order.dry_run);
-    let (pipeline, frame) = data(&app, &document, checked(&document)?, series).await?;
+    let (pipeline, frame) = data(&app, document, series).await?;
     let current = table::current(&app.database, &pipeline.name).await?;
     let current = current.and_then(|version| registry::learned(&pipeline, &version));
     let _turn = TRAINING.acquire().await.expect("it is never closed");
@@ -78,17 +79,13 @@ pub(super) async fn train(
 }
 
 /// What the model is trained on: the series of the request, or the history of the pipeline.
-async fn data(
-    app: &App,
-    document: &Document,
-    mut pipeline: Pipeline,
-    series: Option<Vec<Series>>,
-) -> Result<(Pipeline, Frame), Problem> {
+async fn data(app: &App, document: Document, series: Option<Vec<Series>>) -> Result<(Pipeline, Frame), Problem> {
     if let Some(series) = series {
+        let (pipeline, found) = gridded(document, series)?;
         app.current().assembly.check(&pipeline, Trust::Api).map_err(|error| unfit(&error))?;
-        let frame = gridded(document, &mut pipeline, series)?.frame;
-        return Ok((pipeline, frame));
+        return Ok((pipeline, found.frame));
     }
+    let pipeline = checked(&document)?;
     let ports = adhoc_ports(app, &pipeline)?;
     let frame = history(app, &pipeline, &*ports.source).await.map_err(failed)?;
     Ok((pipeline, frame))

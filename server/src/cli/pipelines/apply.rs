@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::super::client::ask;
 use super::super::{CliError, Terminal};
 use super::{Found, ServiceArgs, fetch, files, path_of};
-use crate::config::{self};
+use crate::config;
 use crate::daemon::environment;
 use crate::render::format::Ink;
 
