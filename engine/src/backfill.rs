@@ -83,8 +83,9 @@ impl Backfill {
         self.names.clear();
         let mut frames = self.names.scores(scored)?;
         let (first, last) = (frames[0].start(), frames[0].end());
-        leave_out_written(&self.pipeline, &*self.ports.written, &mut frames, first, last).await?;
+        // What an earlier attempt has written was scored all the same.
         report.count(&frames);
+        leave_out_written(&self.pipeline, &*self.ports.written, &mut frames, first, last).await?;
         if self.pipeline.output.write_anomaly_score {
             let written = self.ports.sink.write(&frames).await?;
             report.written = written.samples;

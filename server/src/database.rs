@@ -171,6 +171,15 @@ impl Database {
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(PATIENCE)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if kind == Kind::Sqlite {
+                        // One writes at a time, and who has much to write takes a while.
+                        sqlx::query("PRAGMA busy_timeout = 30000").execute(connection).await?;
+                    }
+                    Ok(())
+                })
+            })
             .connect(&address)
             .await
             .map_err(open)?;
