@@ -31,6 +31,12 @@ for _ in $(seq 100); do curl -sf "$url/health/live" >/dev/null && break || sleep
 checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance
 checks=$checks,response_schema_conformance,unsupported_method,negative_data_rejection
 cd "$folder"
+cat >schemathesis.toml <<END
+# A wrong document is what it is asked about.
+[[operations]]
+include-path = "/api/v1/validate"
+checks.negative_data_rejection.enabled = false
+END
 "$cache/bin/schemathesis" run "$url/api/openapi.json" --checks "$checks" --max-examples "$examples" --seed 1 \
   --no-shrink --continue-on-failure --warnings off --request-timeout 60 \
   --exclude-path-regex '/(events|stream|logout)$' --exclude-path /api/v1/write ||

@@ -73,7 +73,7 @@ impl Routes {
         title = "OpenAnomaly",
         description = "Finds what is unusual in metrics: pipelines, their runs and incidents, jobs, models and feedback."
     ),
-    components(schemas(problem::Problem))
+    components(schemas(problem::Problem, crate::jobs::Kind))
 )]
 struct Document;
 

@@ -87,6 +87,11 @@ async fn the_description_and_its_page_come_from_here() {
     ids.sort_unstable();
     ids.dedup();
     assert!(all > 20 && ids.len() == all, "{ids:?}");
+    let text = document.to_string();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name} is nowhere");
+    }
     let page = service.get("/api/docs/").await;
     assert_eq!(page.status, 200);
     assert!(page.text.contains("swagger-ui") && !page.text.contains("https://"), "{}", page.text);
