@@ -69,6 +69,7 @@ async function render(focus: boolean): Promise<void> {
     if (focus) main.focus({ preventScroll: true }), window.scrollTo(0, 0);
   } catch (error) {
     if (signal.aborted) return;
+    if (error instanceof Problem && error.status === 401) return fill(main);
     fill(main, h("h1", {}, "This can't be shown"), trouble(error), h("p", {}, button("Try again", () => render(false))));
   }
 }
@@ -159,7 +160,8 @@ function login(): void {
     } catch (error) {
       key.forget();
       wrong.hidden = false;
-      wrong.textContent = error instanceof Error ? error.message : String(error);
+      const is_wrong = error instanceof Problem && error.status === 401 && value("key");
+      wrong.textContent = is_wrong ? "This key is not accepted." : error instanceof Error ? error.message : String(error);
     }
   });
   document.body.append(dialog);

@@ -56,7 +56,7 @@ export async function open(browser, url, options = {}) {
   page.on("pageerror", (error) => faults.push(`error: ${error.stack}`));
   page.on("request", (request) => {
     const asked = request.url();
-    if (!asked.startsWith(`${url}/`) && !asked.startsWith("data:") && !asked.startsWith("blob:")) faults.push(`another host: ${asked}`);
+    if (!asked.startsWith(`${url}/`) && asked !== "about:blank" && !asked.startsWith("data:") && !asked.startsWith("blob:")) faults.push(`another host: ${asked}`);
   });
   page.setDefaultTimeout(60_000);
   return { page, context, faults };

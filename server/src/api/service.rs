@@ -28,7 +28,7 @@ pub(super) fn routes() -> Routes {
         open = open.route(path, get(live));
     }
     for path in ["/health", "/readiness", "/ready"] {
-        open = open.route(path, get(ready));
+        open = open.route(path, get(ready).post(ready));
     }
     Routes { open, viewer: OpenApiRouter::new().routes(routes!(metrics_text)), ..Routes::default() }
 }

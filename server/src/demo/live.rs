@@ -21,10 +21,10 @@ const START: Timestamp = Timestamp::from_seconds(1_704_067_200);
 const PAST: Duration = Duration::from_secs(21 * 86_400);
 
 /// How many series there are.
-const SERIES: usize = 50;
+const SERIES: usize = 80;
 
 /// A series that has incidents has at most one in so long a time.
-const INCIDENT_EVERY: Duration = Duration::from_secs(4 * 86_400);
+const INCIDENT_EVERY: Duration = Duration::from_secs(3 * 86_400);
 
 /// The configuration of a demo, which stands in its folder.
 const CONFIGURATION: &str = "\
