@@ -138,6 +138,7 @@ pub struct Auth {
     is_local: bool,
     admin_key: RwLock<Option<Digest256>>,
     some_exist: Mutex<Option<(Timestamp, bool)>>,
+    looking: tokio::sync::Mutex<()>,
     /// API keys.
     pub keys: keys::Keys,
     /// Logins.
@@ -163,6 +164,7 @@ impl Auth {
             is_local: config.listen.ip().to_canonical().is_loopback(),
             admin_key: RwLock::default(),
             some_exist: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             keys: keys::Keys::default(),
             sessions: session::Sessions::new(&secret),
             hasher: secret::Hasher::default(),
@@ -210,16 +212,25 @@ impl Auth {
         if !self.is_local || config.auth.required || has_standing(&config) {
             return Ok(true);
         }
-        let now = app.now();
-        let known = *self.some_exist.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((read, exist)) = known
-            && now.millis().saturating_sub(read.millis()).unsigned_abs() < FRESH.as_millis() as u64
-        {
+        if let Some(exist) = self.known_to_exist(app.now()) {
+            return Ok(exist);
+        }
+        // One looks, and all who came meanwhile know it then: a thousand at once would wait for connections.
+        let _turn = self.looking.lock().await;
+        if let Some(exist) = self.known_to_exist(app.now()) {
             return Ok(exist);
         }
         let exist = database::users::or_keys_exist(&app.database).await?;
-        *self.some_exist.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, exist));
+        *self.some_exist.lock().unwrap_or_else(PoisonError::into_inner) = Some((app.now(), exist));
         Ok(exist)
+    }
+
+    /// Whether there are users or keys, where somebody has looked a moment ago.
+    fn known_to_exist(&self, now: Timestamp) -> Option<bool> {
+        let known = *self.some_exist.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh =
+            |read: Timestamp| now.millis().saturating_sub(read.millis()).unsigned_abs() < FRESH.as_millis() as u64;
+        known.filter(|(read, _)| is_fresh(*read)).map(|(_, exist)| exist)
     }
 
     /// Whether somebody may try a credential once more, by the name that they give or the address they come from.
