@@ -169,7 +169,8 @@ async fn without_the_database_passes_go_on() {
     let mut server = Postgres::start().await;
     let store = VictoriaMetrics::start().await;
     let scene = scene(&store, 100).await;
-    let mut service = start(store.url(), &server.database("state").await);
+    let url = server.database("state").await;
+    let mut service = start(store.url(), &url);
     shared(&service, &[6]).await;
     server.stop();
     let health = eventually("the outage to be seen", async || {
@@ -191,7 +192,6 @@ async fn without_the_database_passes_go_on() {
     assert!(service.stop());
     check_scores(&store, &scene, until).await;
     sqlx::any::install_default_drivers();
-    let url = server.url().replace("/postgres", "/state");
     let mut database = AnyConnection::connect(&url).await.unwrap();
     let query = "SELECT COUNT(*) FROM runs WHERE started_ms BETWEEN $1 AND $2";
     let query = sqlx::query_as(query).bind(lost.millis()).bind((lost + Duration::from_secs(10)).millis());

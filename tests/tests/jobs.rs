@@ -9,7 +9,8 @@ use engine::output::Names;
 use engine::{History, Pipeline};
 use serde_json::{Value, json};
 use tests::{Postgres, Service, VictoriaMetrics, eventually, now};
-use tsdb::{Frame, Labels, Step, Timestamp};
+use tsdb::prometheus::QueryRange;
+use tsdb::{Frame, Labels, Read, Step, Timestamp};
 
 const STEP: Step = Step::from_millis(60_000).unwrap();
 const SERIES: usize = 12;
@@ -100,7 +101,8 @@ async fn result(service: &Service, id: &str) -> Value {
 /// Every sample of `kind` as VictoriaMetrics keeps it, by series and time.
 async fn export(server: &VictoriaMetrics, kind: &str) -> BTreeMap<(String, i64), Vec<f64>> {
     server.flush().await;
-    let text = server.get(&format!("/api/v1/export?match[]={kind}")).await.unwrap();
+    let url = format!("{}/api/v1/export?match[]={kind}", server.url());
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
     let mut samples: BTreeMap<_, Vec<f64>> = BTreeMap::new();
     for line in text.lines() {
         let series: Value = serde_json::from_str(line).unwrap();
@@ -114,8 +116,9 @@ async fn export(server: &VictoriaMetrics, kind: &str) -> BTreeMap<(String, i64),
 }
 
 /// What a backfill of `frame` from `from` must have written of scores.
-fn expected(frame: &Frame, from: Timestamp) -> BTreeMap<(String, i64), f64> {
-    let pipeline = Pipeline::parse(PIPELINE, "test").unwrap();
+fn expected(frame: &Frame, from: Timestamp, settles_after: Duration) -> BTreeMap<(String, i64), f64> {
+    let mut pipeline = Pipeline::parse(PIPELINE, "test").unwrap();
+    pipeline.data_delay = settles_after;
     let model = models::build(&pipeline.model, &models::Resources::default()).unwrap();
     let history = History::of(frame.clone());
     let scored = engine::replay(&pipeline, &*model, &history, from - STEP.duration(), frame.end()).unwrap();
@@ -158,7 +161,8 @@ async fn a_backfill_that_is_killed_again_and_again_writes_every_score_once() {
     }
     assert!(kills > 0, "it was done before it could be killed");
     let result = result(&service, &id).await;
-    let expected = expected(&frame, from);
+    let reader = QueryRange::new(&server.connection(), 0).unwrap();
+    let expected = expected(&frame, from, reader.settles_after().await.unwrap());
     let found = export(&server, "anomaly_score").await;
     assert!(found.values().all(|values| values.len() == 1), "a score was written twice");
     assert_eq!(found.len(), expected.len());
@@ -190,9 +194,12 @@ async fn what_is_wrong_is_refused_at_once_and_what_runs_can_be_cancelled() {
     server.flush().await;
     let config =
         format!("datasources: {{default: {{url: '{}'}}}}\njobs: {{workers: 1, most_queued: 3}}\n", server.url());
-    let mut service = Service::configured(&config, &[], &[("requests.yaml", PIPELINE)]);
+    // A model that takes its time.
+    let slow = PIPELINE.replace("name: requests", "name: slow").replace("seasonal_naive", "mstl");
+    let mut service = Service::configured(&config, &[], &[("requests.yaml", PIPELINE), ("slow.yaml", &slow)]);
     let from = (frame.start() + STEP.times(DAY)).to_string();
-    let running = submit(&service, "backtest", json!({"pipeline": "requests", "from": from})).await;
+    let late = (frame.end() - STEP.times(3 * DAY)).to_string();
+    let running = submit(&service, "backtest", json!({"pipeline": "slow", "from": from})).await;
 
     for (path, body, status) in [
         ("/api/v1/jobs/dance", json!({"pipeline": "requests"}), 404),
@@ -213,7 +220,7 @@ async fn what_is_wrong_is_refused_at_once_and_what_runs_can_be_cancelled() {
     eventually("a running job", runs).await;
     let mut waiting = vec![];
     for key in ["a", "b", "c"] {
-        let body = json!({"pipeline": "requests", "from": from, "idempotency_key": key});
+        let body = json!({"pipeline": "slow", "from": late, "idempotency_key": key});
         waiting.push(submit(&service, "backtest", body).await);
     }
     let (status, answer) =

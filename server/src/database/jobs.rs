@@ -203,7 +203,8 @@ pub async fn queued(database: &Database) -> Result<i64, DatabaseError> {
 
 /// Takes the job whose turn it is at `now_ms` for `owner`, until `until_ms`: the one with the highest priority, and
 /// of those the oldest. A job whose holder has let its lease run out is taken over. What writes scores of a pipeline is
-/// left to the process that is at the pipeline, so that the two can be kept from writing the same point.
+/// left to the process that is at the pipeline, so that the two can be kept from writing the same point; and one backfill
+/// of a pipeline runs at a time.
 ///
 /// # Errors
 /// The database's.
@@ -217,7 +218,9 @@ pub async fn claim(
         "((state = 'queued' AND run_after_ms <= $1) OR (state = 'running' AND lease_until_ms < $1)) \
          AND attempts < most_attempts AND cancel_requested = 0 \
          AND (kind NOT IN ('detect', 'inference', 'backfill') OR NOT EXISTS (SELECT 1 FROM leases \
-         WHERE leases.name = 'pipeline/' || jobs.pipeline AND leases.until_ms > {} AND leases.owner <> $2))",
+         WHERE leases.name = 'pipeline/' || jobs.pipeline AND leases.until_ms > {} AND leases.owner <> $2)) \
+         AND (kind <> 'backfill' OR NOT EXISTS (SELECT 1 FROM jobs other WHERE other.kind = 'backfill' \
+         AND other.pipeline = jobs.pipeline AND other.state = 'running' AND other.id <> jobs.id))",
         database.clock()
     );
     // Looking costs nothing, while every attempt to write has to wait for others who write.
@@ -385,6 +388,22 @@ pub async fn result(database: &Database, id: &str) -> Result<Option<String>, Dat
     Ok(row.and_then(|(result,)| result))
 }
 
+/// Whether another backfill of `pipeline` than the job `id` has ended since `since_ms`.
+///
+/// # Errors
+/// The database's.
+pub async fn backfilled_since(
+    database: &Database,
+    pipeline: &str,
+    id: &str,
+    since_ms: i64,
+) -> Result<bool, DatabaseError> {
+    let select = "SELECT COUNT(*) FROM jobs WHERE kind = 'backfill' AND pipeline = $1 AND id <> $2 AND ended_ms > $3";
+    let select = sqlx::query_as(select).bind(pipeline).bind(id).bind(since_ms);
+    let (count,): (i64,) = select.fetch_one(&database.pool).await?;
+    Ok(count > 0)
+}
+
 /// At most `rows` jobs, the newest first.
 ///
 /// # Errors
@@ -522,6 +541,10 @@ mod tests {
         assert_eq!(take(&database, "two", 10).await.unwrap().id, "other");
         assert!(take(&database, "two", 10).await.is_none());
         assert_eq!(take(&database, "one", 10).await.unwrap().id, "backfill");
+        insert(&database, &New { kind: "backfill", ..new("second", 9, 0) }).await.unwrap();
+        let next = take(&database, "one", 10).await.unwrap();
+        assert_ne!(next.id, "second", "one backfill of a pipeline at a time");
+        assert!(put_back(&database, &hold(&next, "one"), 1000, None).await.unwrap());
         lapse_all(&database).await.unwrap();
         assert_eq!(take(&database, "one", 10).await.unwrap().attempts, 2);
     }

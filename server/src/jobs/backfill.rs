@@ -1,5 +1,7 @@
 //! History scored once, in order; what is there already stays as it is.
 
+use std::time::Duration;
+
 use engine::backfill::{Backfill, Piece};
 use engine::incident::anomalous;
 use engine::{Pipeline, Ports, Report};
@@ -13,6 +15,11 @@ use crate::daemon::journal::Entry;
 use crate::daemon::standings::AtWork;
 use crate::daemon::worker::settling;
 use crate::database::incidents::Scene;
+use crate::database::jobs;
+
+/// How long a store may not see samples of a day that it had none of before: VictoriaMetrics remembers for ten seconds
+/// that a day has no such series.
+const SEEN_AFTER: Duration = Duration::from_secs(15);
 
 /// How many warnings are told.
 const MOST_WARNINGS: usize = 20;
@@ -84,9 +91,11 @@ async fn fill(
     pipeline.data_delay = pipeline.data_delay.max(source_settles);
     let name = pipeline.name.clone();
     let mut backfill = Backfill::new(pipeline, ports);
-    if task.work.attempts > 1 {
-        // What an earlier attempt wrote in its last moments can't be seen before it has settled.
-        task.unless_stopped(tokio::time::sleep(written_settles)).await?;
+    let since = (task.app.now() - SEEN_AFTER).millis();
+    let just_written = jobs::backfilled_since(&task.app.database, &name, &task.hold.id, since).await?;
+    if task.work.attempts > 1 || just_written {
+        // What was written in the last moments can't be seen before it has settled.
+        task.unless_stopped(tokio::time::sleep(written_settles + SEEN_AFTER)).await?;
     }
     loop {
         let after = Timestamp::from_millis(place.after_ms);

@@ -1,5 +1,6 @@
 //! History scored as the service would have scored it, and counted; nothing is written.
 
+use engine::PassError;
 use engine::backfill::Backfill;
 use engine::backtest::{Incident, Line, Tally};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,10 @@ struct Place {
 pub async fn run(task: &Task) -> Result<Value, JobError> {
     let orders = Orders::read(&task.work.body)?;
     let (from, until) = orders.range(task.app.now())?;
-    let (pipeline, ports) = orders::ready(task, &orders).await?;
+    let (mut pipeline, ports) = orders::ready(task, &orders).await?;
+    // Which forecast judges a point depends on when it would have been complete.
+    let settles = task.unless_stopped(ports.source.settles_after()).await?.map_err(PassError::from)?;
+    pipeline.data_delay = pipeline.data_delay.max(settles);
     let first = from.ceil(pipeline.step);
     let (start, backfill) = (first - pipeline.step, Backfill::new(pipeline, ports));
     let end = backfill.newest(task.app.now()).min(until);

@@ -16,43 +16,44 @@ use tokio::task::JoinHandle;
 use tsdb::{Frame, Labels, Step, Timestamp};
 
 /// A service in this process, without its schedules. It ends when it is dropped.
-pub struct Service {
-    pub app: App,
-    pub url: String,
-    pub folder: TempDir,
-    pub server: JoinHandle<std::io::Result<()>>,
+pub(crate) struct Service {
+    pub(crate) app: App,
+    pub(crate) url: String,
+    // Lies there as long as the service.
+    _folder: TempDir,
+    pub(crate) server: JoinHandle<std::io::Result<()>>,
     client: Client,
 }
 
 /// What was answered.
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
     /// The text as JSON; null where it is none.
-    pub body: Value,
+    pub(crate) body: Value,
 }
 
 impl Reply {
     /// The header; of several of one name the last, empty where there is none.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get_all(name).iter().next_back().map_or("", |value| value.to_str().unwrap())
     }
 
     /// The paths of all that is wrong in the body.
-    pub fn faults(&self) -> Vec<&str> {
+    pub(crate) fn faults(&self) -> Vec<&str> {
         self.body["errors"].as_array().unwrap().iter().map(|fault| fault["path"].as_str().unwrap()).collect()
     }
 }
 
 impl Service {
     /// With an embedded store and a pipeline in a file.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with("").await
     }
 
     /// The same, with more lines of configuration.
-    pub async fn with(config: &str) -> Self {
+    pub(crate) async fn with(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("pipelines")).unwrap();
         let filed = "name: filed\nquery: up\n";
@@ -71,11 +72,11 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(serve(app.clone(), listener, None));
-        Self { app, url, folder, server, client: Client::new() }
+        Self { app, url, _folder: folder, server, client: Client::new() }
     }
 
     /// Asks; `headers` are lines such as `if-match: "a"`, and a body without a content type is JSON.
-    pub async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
         let method: Method = method.parse().unwrap();
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         for line in headers {
@@ -94,17 +95,17 @@ impl Service {
         Reply { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[], "").await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.ask("POST", path, &[], &body.to_string()).await
     }
 
     /// Writes two hours of a wave of one-minute points up to `until`, for two jobs, with a spike in the last point of
     /// the first.
-    pub async fn fill(&self, metric: &str, until: Timestamp) {
+    pub(crate) async fn fill(&self, metric: &str, until: Timestamp) {
         let step = Step::from_millis(60_000).unwrap();
         let until = until.floor(step);
         let values = (0..240).map(|at| match at {
@@ -124,7 +125,7 @@ impl Drop for Service {
 }
 
 /// Whether `found` has all that `expected` has; `"*"` stands for anything that is not null.
-pub fn includes(found: &Value, expected: &Value) -> bool {
+pub(crate) fn includes(found: &Value, expected: &Value) -> bool {
     match (found, expected) {
         (found, Value::String(any)) if any == "*" => !found.is_null(),
         (Value::Object(found), Value::Object(expected)) => {
@@ -138,7 +139,7 @@ pub fn includes(found: &Value, expected: &Value) -> bool {
 }
 
 /// A body of `series` series of `points` points.
-pub fn inline(series: usize, points: usize) -> String {
+pub(crate) fn inline(series: usize, points: usize) -> String {
     let mut text = String::from(r#"{"context_window": "1h", "series": ["#);
     for row in 0..series {
         let comma = if row > 0 { "," } else { "" };
