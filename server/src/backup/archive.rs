@@ -175,6 +175,9 @@ impl<'a> Reader<'a> {
     /// Begins with the first line.
     pub(super) fn begin(file: &'a File, path: &'a Path) -> Result<Self, ArchiveError> {
         let foreign = |reason: String| ArchiveError::Foreign { path: path.to_owned(), reason };
+        if file.metadata().is_ok_and(|file| file.len() == 0) {
+            return Err(foreign("it is empty".into()));
+        }
         let mut lines = BufReader::new(MultiGzDecoder::new(BufReader::new(file)));
         let first = read_line(&mut lines).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => ArchiveError::Damaged { path: path.to_owned(), reason: error.to_string() },

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 /// Cells of the grid that the series of one request may need.
 const MOST_CELLS: usize = 4_000_000;
 
-/// The last time that is one: the end of the year 9999.
-const LAST_MILLIS: i64 = 253_402_300_799_999;
+/// The last time that can be told: the year 9999 ends a day earlier, wherever one is.
+const LAST_MILLIS: i64 = jiff::Timestamp::MAX.as_millisecond();
 
 /// Numbers from here on are milliseconds: as seconds, they would lie thousands of years ahead.
 const FIRST_MILLIS: f64 = 1e11;
@@ -250,7 +250,7 @@ mod tests {
         check(json!([{"start": 1, "values": [1]}]), "series[0].step", "is missing");
         check(json!([{"start": 1, "step": "x", "values": [1]}]), "series[0].step", "no duration");
         check(
-            json!([{"start": "9999-12-31T23:00:00Z", "step": "1h", "values": [1, 2, 3]}]),
+            json!([{"start": "9999-12-30T21:00:00Z", "step": "1h", "values": [1, 2, 3]}]),
             "series[0].values",
             "9999",
         );
