@@ -16,6 +16,9 @@ const ALWAYS: [(&str, &str); 7] = [
     ("504", "there was no answer in time"),
 ];
 
+/// What the server says before it looks at a request, without a body.
+const BEFORE: [(&str, &str); 2] = [("414", "the address is too long"), ("431", "the headers are too large")];
+
 /// What a route that takes a body may answer besides.
 const WITH_BODY: [(&str, &str); 3] = [
     ("413", "the body is larger than allowed"),
@@ -29,13 +32,14 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         for (method, operation) in operations(item) {
             operation.operation_id = Some(name(method, path));
             let more: &[_] = if operation.request_body.is_some() { &WITH_BODY } else { &[] };
-            for (status, description) in ALWAYS.iter().chain(more) {
+            for (status, description) in ALWAYS.iter().chain(&BEFORE).chain(more) {
                 let responses = &mut operation.responses.responses;
                 responses.entry((*status).into()).or_insert_with(|| Response::new(*description).into());
             }
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response
                     && status.as_str() >= "400"
+                    && BEFORE.iter().all(|(before, _)| before != status)
                     && response.content.is_empty()
                 {
                     let content = Content::new(Some(Ref::from_schema_name("Problem")));
