@@ -86,7 +86,7 @@ fn lengths(seasons: &[Vec<usize>], step: Duration) -> Vec<Value> {
 fn length(points: usize, step: Duration) -> Value {
     let millis = step.as_millis().saturating_mul(points as u128);
     for (unit, name) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")] {
-        if millis % unit == 0 {
+        if millis.is_multiple_of(unit) {
             return json!(format!("{}{name}", millis / unit));
         }
     }
