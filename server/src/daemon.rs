@@ -134,7 +134,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
                 reload::Event::Stop => break,
             },
             () = service.leases.changed() => service.rebalance().await,
-            found = pipelines.next() => service.found(found).await,
+            found = pipelines.next(service.has_seen_all()) => service.found(found).await,
             () = service.other_versions() => service.again(false).await,
         }
     }
@@ -343,6 +343,11 @@ impl Service {
             && !config.datasources.values().any(Datasource::has_files);
         self.app.replace(Current { config: Arc::new(config), assembly: Arc::new(assembly) });
         self.again(!is_same).await;
+    }
+
+    /// Whether all that the store holds could be read when it was last asked.
+    fn has_seen_all(&self) -> bool {
+        matches!(&self.seen, Some(Ok(listing)) if listing.unreadable.is_empty())
     }
 
     /// Takes what the store says, if that is something new.

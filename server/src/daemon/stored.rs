@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::store::{Listing, PipelineStore, StoreError};
+use tokio::time::timeout;
 
 /// How long to wait before a store that can't be watched is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -21,11 +22,14 @@ impl Changes {
         Self { store, is_due: false }
     }
 
-    /// What the store says after the next change, or every now and then where it can't be watched. Nothing is lost
-    /// where the wait is broken off.
-    pub(super) async fn next(&mut self) -> Result<Listing, StoreError> {
+    /// What the store says after the next change, or every now and then where it can't be watched, or where it was not
+    /// `wholly_read` when it was last asked. Nothing is lost where the wait is broken off.
+    pub(super) async fn next(&mut self, wholly_read: bool) -> Result<Listing, StoreError> {
         if !self.is_due {
-            if let Err(error) = self.store.changed().await {
+            let changed = self.store.changed();
+            // What was out of reach comes back without a change.
+            let changed = if wholly_read { changed.await } else { timeout(RETRY, changed).await.unwrap_or(Ok(())) };
+            if let Err(error) = changed {
                 tracing::debug!("{error}");
                 tokio::time::sleep(RETRY).await;
             }

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 /// Cells of the grid that the series of one request may need.
 const MOST_CELLS: usize = 4_000_000;
 
-/// The last time that can be told: the year 9999 ends a day earlier, wherever one is.
-const LAST_MILLIS: i64 = jiff::Timestamp::MAX.as_millisecond();
+/// The last time that can be told, a day before the year 9999 ends, so that it is told wherever one is.
+const LAST_MILLIS: i64 = 253_402_207_200_999;
 
 /// Numbers from here on are milliseconds: as seconds, they would lie thousands of years ahead.
 const FIRST_MILLIS: f64 = 1e11;
