@@ -97,6 +97,9 @@ struct Store {
     written: Arc<dyn Read>,
 }
 
+/// What is read of a pipeline's source, and what reads back what it has written.
+pub type Readers = (Arc<dyn Read>, Arc<dyn Read>);
+
 /// All datasources of a configuration.
 pub struct Assembly {
     stores: HashMap<String, Store>,
@@ -220,7 +223,7 @@ impl Assembly {
     ///
     /// # Errors
     /// A datasource that is not there or can't be used.
-    pub fn readers(&self, pipeline: &Pipeline, trust: Trust) -> Result<(Arc<dyn Read>, Arc<dyn Read>), AssemblyError> {
+    pub fn readers(&self, pipeline: &Pipeline, trust: Trust) -> Result<Readers, AssemblyError> {
         self.check(pipeline, trust)?;
         self.store(pipeline, trust).map(|store| (store.source, store.written))
     }

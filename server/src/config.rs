@@ -373,6 +373,9 @@ pub fn load_documents(
     written.zip(load_pipelines(file, environment)).collect()
 }
 
+/// A document, and the pipeline that it is.
+pub type Resolved = (Document, Result<Pipeline, PipelineErrors>);
+
 /// The documents of a file with `${NAME}` replaced by the environment, each with the pipeline that it is.
 ///
 /// # Errors
@@ -380,7 +383,7 @@ pub fn load_documents(
 pub fn resolved_documents(
     file: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<(Document, Result<Pipeline, PipelineErrors>)>, ConfigError> {
+) -> Result<Vec<Resolved>, ConfigError> {
     resolved(&read(file)?, &file.display().to_string(), environment)
 }
 
@@ -392,7 +395,7 @@ pub fn resolved(
     text: &str,
     origin: &str,
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<(Document, Result<Pipeline, PipelineErrors>)>, ConfigError> {
+) -> Result<Vec<Resolved>, ConfigError> {
     let text = substitute(text, origin, environment)?;
     // A text that is no YAML has no documents, but one error.
     let documents = Pipeline::documents(&text).into_iter().chain(std::iter::repeat_with(Document::new));

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says what is wrong")]
 
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -49,11 +48,12 @@ fn starts(service: &Service, name: &str) -> usize {
 }
 
 /// Waits until the pipeline `name` was started `times` times, and tells people how long that took.
+#[allow(clippy::print_stderr, reason = "how long it took is for people to read")]
 async fn started(service: &Service, name: &str, times: usize) {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
         if starts(service, name) == times {
-            writeln!(std::io::stderr(), "{name} ran in its new form after {:?}", begun.elapsed()).unwrap();
+            eprintln!("{name} ran in its new form after {:?}", begun.elapsed());
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -36,7 +36,7 @@ fn value(row: usize, point: usize) -> f64 {
     let hash = (point as u64 * 31 + row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let noise = (hash >> 40) as f64 / (1 << 24) as f64;
     let usual = 100.0 + 20.0 * ((point + row) as f64 / 60.0 * std::f64::consts::TAU).sin() + noise;
-    if hash % 997 == 0 { usual * 3.0 } else { usual }
+    if hash.is_multiple_of(997) { usual * 3.0 } else { usual }
 }
 
 /// `days` days that end a quarter of an hour ago.

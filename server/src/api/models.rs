@@ -195,7 +195,7 @@ pub enum Found {
     /// A model of the program.
     Model(Model),
     /// A trained version.
-    Version(Version),
+    Version(Box<Version>),
 }
 
 /// A model of the program by its name, or a trained version by its id.
@@ -205,7 +205,7 @@ async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Foun
     if let Some(entry) = MODELS.iter().find(|entry| entry.id == id || entry.aliases.contains(&id.as_str())) {
         return Ok(Json(Found::Model(entry.into())));
     }
-    Ok(Json(Found::Version(one(&app, &id).await?.into())))
+    Ok(Json(Found::Version(Box::new(one(&app, &id).await?.into()))))
 }
 
 async fn one(app: &App, id: &str) -> Result<table::Version, Problem> {

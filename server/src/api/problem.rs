@@ -19,7 +19,7 @@ pub struct Problem {
     /// What went wrong, as a word that never changes.
     pub code: &'static str,
     /// The same, for people.
-    pub title: String,
+    pub title: &'static str,
     /// This case of it, for people.
     pub detail: String,
     /// What is wrong in the body, all of it.
@@ -30,7 +30,7 @@ pub struct Problem {
     pub request_id: Option<String>,
     /// After how many seconds it may be tried again, for the header `retry-after`.
     #[serde(skip)]
-    pub retry_after_seconds: Option<u64>,
+    pub retry_after_seconds: Option<u32>,
 }
 
 /// One thing that is wrong in a body.
@@ -51,7 +51,7 @@ pub struct Fault {
 impl Problem {
     /// A problem with a status, a code and what happened.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        let title = status.canonical_reason().unwrap_or("Error");
         Self {
             status: status.as_u16(),
             code,
@@ -86,7 +86,7 @@ impl Problem {
 
     /// It was too often; `wait` is to pass before the next time.
     pub fn too_many(wait: std::time::Duration) -> Self {
-        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u32;
         let detail = format!("these are too many requests; wait {seconds} s");
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail);
         Self { retry_after_seconds: Some(seconds), ..problem }

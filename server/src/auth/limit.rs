@@ -81,7 +81,7 @@ impl Limits {
         }
         let fresh = || Arc::new(Limiter { keyed: RateLimiter::keyed(rate.quota()), calls: AtomicU64::new(0) });
         let limiter = by_rate.entry(rate.key()).or_insert_with(fresh);
-        if limiter.calls.fetch_add(1, Ordering::Relaxed) % LOOK_EVERY == 0 && limiter.keyed.len() > MOST_IDLE {
+        if limiter.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) && limiter.keyed.len() > MOST_IDLE {
             limiter.keyed.retain_recent();
             if limiter.keyed.len() > MOST {
                 *limiter = fresh();
