@@ -16,7 +16,9 @@ node_modules/.bin/tsc
 out=../server/src/page/dist
 [ "${1:-}" = --check ] && out=$(mktemp -d)
 mkdir -p "$out"
-node_modules/.bin/esbuild src/main.ts --bundle --minify --format=esm --target=es2022 --charset=utf8 \
+# The chart library's licence asks to be kept with every copy.
+licence="/*! uPlot. $(tr '\n' ' ' <node_modules/uplot/LICENSE)*/"
+node_modules/.bin/esbuild src/main.ts --banner:js="$licence" --bundle --minify --format=esm --target=es2022 --charset=utf8 \
   --legal-comments=none --log-level=warning --outfile="$out/app.js"
 cp src/index.html "$out/index.html"
 
