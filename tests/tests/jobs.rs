@@ -194,8 +194,9 @@ async fn what_is_wrong_is_refused_at_once_and_what_runs_can_be_cancelled() {
     server.flush().await;
     let config =
         format!("datasources: {{default: {{url: '{}'}}}}\njobs: {{workers: 1, most_queued: 3}}\n", server.url());
-    // A model that takes its time.
+    // A model that takes its time, asked at every point: the job outlives what is asked beside it on any machine.
     let slow = PIPELINE.replace("name: requests", "name: slow").replace("seasonal_naive", "mstl");
+    let slow = slow.replace("forecast_schedule: 10m", "forecast_schedule: 1m");
     let mut service = Service::configured(&config, &[], &[("requests.yaml", PIPELINE), ("slow.yaml", &slow)]);
     let from = (frame.start() + STEP.times(DAY)).to_string();
     let late = (frame.end() - STEP.times(3 * DAY)).to_string();
