@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod replay;
 pub mod schedule;
 pub mod score;
+pub mod silence;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -28,3 +29,4 @@ pub use pipeline::Pipeline;
 pub use replay::replay;
 pub use schedule::{Schedule, ScheduleError};
 pub use score::Scored;
+pub use silence::Silence;
