@@ -1,4 +1,11 @@
-//! What scoring of history would have shown: counted a piece at a time, a line a series.
+//! What scoring of history would have shown: counted a piece at a time, a line a series ([`Tally`]); judged against what
+//! is known to have happened ([`result`]), compared with what another pipeline would have shown ([`diff`]), and held
+//! against what people said of it ([`cases`]).
+
+pub mod cases;
+pub mod diff;
+pub mod result;
+pub mod scope;
 
 use std::collections::BTreeMap;
 

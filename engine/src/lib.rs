@@ -9,6 +9,7 @@ pub mod backtest;
 pub mod band;
 pub mod context;
 pub mod covariates;
+pub mod evaluate;
 pub mod incident;
 pub mod outlook;
 pub mod output;

@@ -1,6 +1,7 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
 pub mod access;
+pub mod backtest;
 pub mod backup;
 pub mod client;
 pub mod completions;
@@ -17,6 +18,7 @@ pub mod pipelines;
 pub mod predict;
 pub mod routes;
 pub mod run;
+pub mod settings;
 pub mod source;
 pub mod store;
 pub mod terminal;
@@ -82,6 +84,7 @@ struct Global {
 enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
+    Backtest(Box<backtest::BacktestArgs>),
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
     Keys(keys::KeysArgs),
@@ -145,6 +148,7 @@ fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) 
     let code = match command {
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
+        Command::Backtest(args) => backtest::backtest(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Keys(args) => keys::keys(&args, terminal)?,
