@@ -103,8 +103,7 @@ impl Judged<'_> {
     pub fn zones(&self, events: &[Event], rules: &Rules) -> Vec<bool> {
         let mut zones = vec![false; self.times.len()];
         for event in events {
-            let (from, until) =
-                (self.time(event.first) - rules.zone_before, self.time(event.last) + rules.zone_after);
+            let (from, until) = (self.time(event.first) - rules.zone_before, self.time(event.last) + rules.zone_after);
             let first = self.times.partition_point(|time| time.millis() < from);
             let end = self.times.partition_point(|time| time.millis() <= until);
             zones[first..end].fill(true);

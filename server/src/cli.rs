@@ -23,6 +23,7 @@ pub mod source;
 pub mod store;
 pub mod terminal;
 pub mod train;
+pub mod tune;
 pub mod users;
 pub mod validate;
 
@@ -67,6 +68,7 @@ Examples:
   openanomaly detect metrics.csv
   openanomaly detect http://localhost:9090 --query 'rate(http_requests_total[5m])' --last 1d
   openanomaly predict metrics.parquet --horizon 24
+  openanomaly backtest labelled/ --output report.html
   openanomaly validate config/pipelines";
 
 /// What holds for every command.
@@ -87,6 +89,7 @@ enum Command {
     Backtest(Box<backtest::BacktestArgs>),
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
+    Tune(Box<tune::TuneArgs>),
     Keys(keys::KeysArgs),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
@@ -150,6 +153,7 @@ fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) 
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Backtest(args) => backtest::backtest(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Tune(args) => tune::tune(&args, terminal)?,
         Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Keys(args) => keys::keys(&args, terminal)?,
         Command::Models(args) => models::models(&args, terminal)?,

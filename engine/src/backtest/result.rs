@@ -334,8 +334,7 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     fn result(scores: &[f64], truth: Option<&str>, curve: &mut Curve) -> SeriesResult {
-        let times: Vec<Timestamp> =
-            (0..scores.len()).map(|at| Timestamp::from_millis(at as i64 * MINUTE)).collect();
+        let times: Vec<Timestamp> = (0..scores.len()).map(|at| Timestamp::from_millis(at as i64 * MINUTE)).collect();
         let truth: Option<Vec<bool>> = truth.map(|marks| marks.chars().map(|mark| mark == '#').collect());
         let trial = Trial {
             series: "a".into(),

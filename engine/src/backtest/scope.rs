@@ -32,7 +32,8 @@ impl Scope {
     pub fn holds(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         let is_named =
             |wanted: &String| wanted == name || labels.get(METRIC_NAME).is_some_and(|metric| metric == wanted);
-        self.name.as_ref().is_none_or(is_named) && self.labels.iter().all(|(label, value)| labels.get(label) == Some(value))
+        self.name.as_ref().is_none_or(is_named)
+            && self.labels.iter().all(|(label, value)| labels.get(label) == Some(value))
     }
 }
 

@@ -58,7 +58,9 @@ impl Curve {
     /// day and series; the best one. `None` where there is no event at all.
     pub fn best(&self, a_day: f64) -> Option<(f64, f64)> {
         let affordable = |at: &usize| self.false_alarms[*at] as f64 <= a_day * self.days + 1e-9;
-        let best = (0..THRESHOLDS).filter(affordable).max_by(|a, b| self.caught[*a].total_cmp(&self.caught[*b]).then(b.cmp(a)));
+        let best = (0..THRESHOLDS)
+            .filter(affordable)
+            .max_by(|a, b| self.caught[*a].total_cmp(&self.caught[*b]).then(b.cmp(a)));
         let series = (self.series > 0).then_some(self.series as f64)?;
         best.map(|at| (threshold(at), self.caught[at] / series))
     }

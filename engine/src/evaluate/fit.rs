@@ -21,15 +21,15 @@ impl Fit {
     /// over the mean change from point to point.
     pub fn of(scored: &Scored, row: usize, points: std::ops::Range<usize>, low: f64) -> Self {
         let cut = |frame: &Frame| frame.row(row)[points.clone()].to_vec();
-        let [y, lower, middle, upper] =
-            [&scored.y, &scored.yhat_lower, &scored.yhat, &scored.yhat_upper].map(cut);
+        let [y, lower, middle, upper] = [&scored.y, &scored.yhat_lower, &scored.yhat, &scored.yhat_upper].map(cut);
         let scale = scale(&y);
         let mut fit = Self::default();
         for at in (0..y.len()).filter(|at| !y[*at].is_nan() && !middle[*at].is_nan()) {
             fit.points += 1;
             fit.inside += usize::from(lower[at] <= y[at] && y[at] <= upper[at]);
             let edges = [(low, lower[at]), (0.5, middle[at]), (1.0 - low, upper[at])];
-            fit.loss += edges.iter().map(|(level, quantile)| pinball(*level, y[at], *quantile)).sum::<f64>() / 3.0 / scale;
+            fit.loss +=
+                edges.iter().map(|(level, quantile)| pinball(*level, y[at], *quantile)).sum::<f64>() / 3.0 / scale;
         }
         fit
     }

@@ -134,8 +134,7 @@ mod tests {
     /// Points a minute apart, `#` labelled. Each reading as threshold, caught, delay in minutes, false alarms.
     fn check(labels: &str, scores: &[f64], expected: &[(f64, usize, i64, u64)]) {
         let labels: Vec<bool> = labels.chars().map(|mark| mark == '#').collect();
-        let times: Vec<Timestamp> =
-            (0..scores.len()).map(|at| Timestamp::from_millis(at as i64 * MINUTE)).collect();
+        let times: Vec<Timestamp> = (0..scores.len()).map(|at| Timestamp::from_millis(at as i64 * MINUTE)).collect();
         let judged = Judged { times: &times, scores, labels: &labels };
         let found = readings(&judged, &Rules::of(Step::from_millis(MINUTE).unwrap()));
         let found: Vec<_> =
@@ -180,7 +179,11 @@ mod tests {
     #[test]
     fn false_alarms_close_to_each_other_are_one() {
         let none = labels(400, 0..=0).replace('#', ".");
-        check(&none, &scores(400, &[(10, 5.0), (30, 4.0), (20, 3.0)]), &[(5.0, 0, 0, 1), (4.0, 0, 0, 2), (3.0, 0, 0, 1)]);
+        check(
+            &none,
+            &scores(400, &[(10, 5.0), (30, 4.0), (20, 3.0)]),
+            &[(5.0, 0, 0, 1), (4.0, 0, 0, 2), (3.0, 0, 0, 1)],
+        );
         // Merged they last for 61 minutes, and so are told of twice.
         let high: Vec<(usize, f64)> = (0..=60).step_by(10).map(|at| (100 + at, 2.0)).collect();
         check(&none, &scores(400, &high), &[(2.0, 0, 0, 2)]);
@@ -195,8 +198,7 @@ mod tests {
 
     #[test]
     fn a_budget_buys_the_best_threshold_that_it_can_afford() {
-        let reading =
-            |threshold, caught, false_alarms| Reading { threshold, caught, delay_ms: 0, false_alarms };
+        let reading = |threshold, caught, false_alarms| Reading { threshold, caught, delay_ms: 0, false_alarms };
         let all = [reading(9.0, 0, 0), reading(5.0, 1, 1), reading(4.0, 1, 0), reading(3.0, 2, 3), reading(2.0, 2, 9)];
         for (most, expected) in [(0.0, Some(4.0)), (1.0, Some(4.0)), (3.0, Some(3.0)), (100.0, Some(3.0))] {
             assert_eq!(Reading::best(&all, most).map(|best| best.threshold), expected, "{most}");

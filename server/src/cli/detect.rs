@@ -4,12 +4,12 @@ use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use engine::Scored;
 use engine::context::History;
 use engine::incident;
-use engine::pipeline::duration::Show;
 use engine::pipeline::Pipeline;
+use engine::pipeline::duration::Show;
 use engine::replay::replay;
-use engine::Scored;
 use models::ForecastError;
 use tsdb::{Frame, Step, Timestamp};
 

@@ -223,6 +223,15 @@ pub enum Span {
     Duration(Duration),
 }
 
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Points(points) => write!(f, "{points} points"),
+            Self::Duration(duration) => write!(f, "{}", duration::Show(*duration)),
+        }
+    }
+}
+
 impl Span {
     /// How many points it is on a grid.
     pub fn points(self, step: Step) -> usize {

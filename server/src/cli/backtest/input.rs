@@ -130,7 +130,8 @@ fn manifest(path: &Path) -> Result<HashMap<String, Told>, CliError> {
         return Ok(HashMap::new());
     }
     let text = fs::read(path).map_err(|source| CliError::File { path: path.to_owned(), source })?;
-    let wrong = |error: serde_json::Error| CliError::Source { origin: path.display().to_string(), reason: error.to_string() };
+    let wrong =
+        |error: serde_json::Error| CliError::Source { origin: path.display().to_string(), reason: error.to_string() };
     let manifest: Manifest = serde_json::from_slice(&text).map_err(wrong)?;
     Ok(manifest.series.into_iter().map(|told| (told.name.clone(), told)).collect())
 }
@@ -246,7 +247,7 @@ impl Input {
         let usage = |text: &str| CliError::Usage(text.into());
         let pipeline = pipeline.ok_or_else(|| usage("a server needs a pipeline"))?;
         let query = how.query.as_deref().unwrap_or(&pipeline.query);
-        let (step, to) = (pipeline.step, how.to.unwrap_or(how.now));
+        let (step, to) = (how.step.unwrap_or(pipeline.step), how.to.unwrap_or(how.now));
         let from = how.from.ok_or_else(|| usage("a server needs --from or --last"))?;
         if from >= to {
             return Err(usage("--from must be before --to"));

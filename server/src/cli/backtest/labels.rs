@@ -31,7 +31,8 @@ impl Claims {
     /// The file can't be read, a column is missing, or a time is none.
     pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
         let wrong = |reason: String| CliError::Source { origin: path.display().to_string(), reason };
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|e| wrong(e.to_string()))?;
+        let mut reader =
+            csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|e| wrong(e.to_string()))?;
         let titles = reader.headers().map_err(|error| wrong(error.to_string()))?.clone();
         let column = |names: &[&str]| {
             let found = titles.iter().position(|title| names.iter().any(|name| title.eq_ignore_ascii_case(name)));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use engine::backtest::result::{SeriesResult, Summary, Trial};
 use engine::backtest::scope::labels_of;
@@ -12,15 +12,14 @@ use engine::pipeline::{Pipeline, Technique};
 use engine::replay::replay;
 use engine::{Scored, band};
 use indicatif::{ProgressBar, ProgressStyle};
-use models::Forecaster;
 use rayon::prelude::*;
-use tsdb::{Frame, Step, Timestamp};
+use tsdb::{Frame, Timestamp};
 
 use super::input::{How, Input, Point, Table};
 use super::labels::Claims;
 use super::scores::ScoreFile;
+use super::setup::Setup;
 use crate::cli::CliError;
-use crate::cli::settings::JudgeArgs;
 use crate::render::backtest::{Picture, Run};
 
 /// How many series are replayed at a time: what bounds the memory of an input of very many.
@@ -28,62 +27,6 @@ const CHUNK: usize = 64;
 
 /// How many pictures are kept; of more, those of which there is least to see are dropped.
 const MOST_PICTURES: usize = 200;
-
-/// The share of points that the band holds where nobody says: as in a pipeline.
-const CONFIDENCE: f64 = 0.95;
-
-/// With what history is replayed.
-pub(crate) struct Setup {
-    /// What it is called.
-    pub(crate) name: String,
-    /// The settings.
-    pub(crate) base: Base,
-    /// The model.
-    pub(crate) model: Arc<dyn Forecaster>,
-}
-
-/// Where the settings come from.
-#[derive(Debug, Clone)]
-pub(crate) enum Base {
-    /// A pipeline, at its own step.
-    Pipeline(Box<Pipeline>),
-    /// Settings for whatever step an input has.
-    Settings(Box<(JudgeArgs, models::ModelSpec)>),
-}
-
-impl Setup {
-    /// The pipeline for series of `step`.
-    pub(crate) fn pipeline(&self, step: Step) -> Pipeline {
-        match &self.base {
-            Base::Pipeline(pipeline) => at_step(pipeline, step),
-            Base::Settings(settings) => {
-                let (args, model) = &**settings;
-                let mut pipeline = args.pipeline(step, CONFIDENCE);
-                pipeline.mode = engine::pipeline::Mode::AnomalyOnly;
-                pipeline.model = model.clone();
-                pipeline
-            }
-        }
-    }
-
-    /// The pipeline, where it is one that is written somewhere.
-    pub(crate) fn written(&self) -> Option<&Pipeline> {
-        match &self.base {
-            Base::Pipeline(pipeline) => Some(pipeline),
-            Base::Settings(_) => None,
-        }
-    }
-}
-
-/// The same pipeline for another step: what it says in points stays as long in time.
-fn at_step(pipeline: &Pipeline, step: Step) -> Pipeline {
-    let points = |points: usize, least: usize| step.count(pipeline.step.times(points)).max(least);
-    let (context_points, horizon_points) = match pipeline.step == step {
-        true => (pipeline.context_points, pipeline.horizon_points),
-        false => (points(pipeline.context_points, 2), points(pipeline.horizon_points, 1)),
-    };
-    Pipeline { step, context_points, horizon_points, ..pipeline.clone() }
-}
 
 /// What is done with every input.
 #[derive(Default)]
@@ -94,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) claims: Option<Claims>,
     /// Where scores are written.
     pub(crate) scores: Option<PathBuf>,
+    /// Whether there are several setups, so that each gets a folder of its own.
+    pub(crate) is_many: bool,
     /// Whether pictures are made.
     pub(crate) pictures: bool,
     /// The parts of the judged points that get a result of their own, as shares: one part of all unless said otherwise.
@@ -146,7 +91,7 @@ impl Outcome {
         let part = self.parts.into_iter().next().unwrap_or_default();
         Run {
             name: setup.name.clone(),
-            settings: vec![],
+            settings: setup.settings(),
             summary: part.summary(),
             series: part.results,
             pictures: self.pictures,
@@ -209,16 +154,15 @@ impl Work {
 
 /// One input under one setup.
 fn one(setup: &Setup, input: &Input, work: &Work, bar: &ProgressBar) -> Result<Outcome, CliError> {
-    let at_default = || setup.pipeline(Step::from_duration(DEFAULT_STEP).expect("five minutes are a step"));
-    let asked = setup.written().cloned().or_else(|| input.is_server().then(at_default));
-    let table = input.read(&work.how, asked.as_ref())?;
+    let table = input.read(&work.how, setup.pipeline_of(input).as_ref())?;
     bar.set_message(table.name.clone());
     let pipeline = setup.pipeline(table.frame.step());
     let chunk = if pipeline.together { usize::MAX } else { CHUNK };
     let chunks: Vec<Vec<usize>> =
         (0..table.frame.series().len()).collect::<Vec<_>>().chunks(chunk).map(<[usize]>::to_vec).collect();
     bar.inc_length(chunks.len() as u64 - 1);
-    let mut scores = work.scores.as_ref().map(|folder| ScoreFile::create(folder, &table)).transpose()?;
+    let folder = work.scores.as_ref().map(|folder| setup.scores(folder, work.is_many));
+    let mut scores = folder.map(|folder| ScoreFile::create(&folder, &table)).transpose()?;
     let mut outcome = Outcome::empty(work.parts().len());
     for rows in chunks {
         let history = History::of(part(&table.frame, &rows));
@@ -237,8 +181,6 @@ fn one(setup: &Setup, input: &Input, work: &Work, bar: &ProgressBar) -> Result<O
     }
     Ok(outcome)
 }
-
-const DEFAULT_STEP: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Some rows of a frame.
 fn part(frame: &Frame, rows: &[usize]) -> Frame {

@@ -27,6 +27,20 @@ pub struct Strip {
     pub rows: [Vec<f64>; 5],
 }
 
+impl Strip {
+    /// The same with at most `most` points: of each few the one with the highest score, so that nothing is lost which
+    /// somebody looks for.
+    #[must_use]
+    pub fn thin(&self, most: usize) -> Self {
+        let points = self.rows[0].len();
+        let every = points.div_ceil(most.max(1)).max(1);
+        let starts = (0..points).step_by(every);
+        let chosen: Vec<usize> = starts.map(|start| worst(&self.rows, start..(start + every).min(points))).collect();
+        let rows = self.rows.each_ref().map(|row| chosen.iter().map(|at| row[*at]).collect());
+        Self { start_ms: self.start_ms, step_ms: self.step_ms * every as i64, rows }
+    }
+}
+
 /// What a moment is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -100,19 +114,12 @@ struct Sheet<'a> {
 }
 
 impl Sheet<'_> {
-    /// Of each few points the one with the highest score, so that nothing is lost which somebody looks for.
     fn strip(&self, range: std::ops::Range<usize>, most: usize) -> Strip {
-        let every = range.len().div_ceil(most).max(1);
         let row = |frame: &tsdb::Frame| frame.row(self.at)[range.clone()].to_vec();
         let Scored { yhat, yhat_lower, yhat_upper, score, .. } = self.scored;
         let rows = [row(score), self.actual[range.clone()].to_vec(), row(yhat), row(yhat_lower), row(yhat_upper)];
-        let starts = (0..range.len()).step_by(every);
-        let chosen: Vec<usize> = starts.map(|start| worst(&rows, start..(start + every).min(range.len()))).collect();
-        Strip {
-            start_ms: score.time(range.start).millis() + self.offset,
-            step_ms: score.step().millis() * every as i64,
-            rows: rows.map(|row| chosen.iter().map(|at| row[*at]).collect()),
-        }
+        let start_ms = score.time(range.start).millis() + self.offset;
+        Strip { start_ms, step_ms: score.step().millis(), rows }.thin(most)
     }
 
     fn moments(&self, alerts: &[Alert], events: &[Known]) -> Vec<Moment> {
@@ -127,7 +134,9 @@ impl Sheet<'_> {
             None => Some(Kind::Alert),
         };
         let mut told: Vec<_> = alerts.iter().filter_map(|alert| Some((kind(alert)?, alert))).collect();
-        told.sort_by(|(a, x), (b, y)| (*a == Kind::Hit).cmp(&(*b == Kind::Hit)).then(y.peak_score.total_cmp(&x.peak_score)));
+        told.sort_by(|(a, x), (b, y)| {
+            (*a == Kind::Hit).cmp(&(*b == Kind::Hit)).then(y.peak_score.total_cmp(&x.peak_score))
+        });
         all.extend(told.iter().map(|(kind, alert)| (*kind, alert.from_ms, alert.until_ms, Some(alert.peak_score))));
         all.truncate(MOMENTS);
         all.into_iter().map(|(kind, from_ms, until_ms, score)| self.moment(kind, from_ms, until_ms, score)).collect()
@@ -150,4 +159,27 @@ fn worst(rows: &[Vec<f64>; 5], mut points: std::ops::Range<usize>) -> usize {
     let scored = points.clone().filter(|at| score[*at].is_finite());
     let worst = scored.max_by(|a, b| score[*a].total_cmp(&score[*b]));
     worst.or_else(|| points.find(|at| y[*at].is_finite())).unwrap_or(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(score: &[f64], y: &[f64], most: usize, expected: &[f64]) {
+        let rest = || vec![0.0; y.len()];
+        let strip = Strip { start_ms: 0, step_ms: 10, rows: [score.to_vec(), y.to_vec(), rest(), rest(), rest()] };
+        let thin = strip.thin(most);
+        assert_eq!(format!("{:?}", thin.rows[1]), format!("{expected:?}"));
+        assert_eq!(thin.step_ms, 10 * y.len().div_ceil(most).max(1) as i64);
+    }
+
+    #[test]
+    fn the_worst_point_is_never_lost_and_gaps_are_passed_over() {
+        const GAP: f64 = f64::NAN;
+        check(&[0.1, 9.0, 0.2, 0.3], &[1.0, 2.0, 3.0, 4.0], 1, &[2.0]);
+        check(&[0.1, 9.0, 0.2, 0.3, 0.4], &[1.0, 2.0, 3.0, 4.0, 5.0], 3, &[2.0, 4.0, 5.0]);
+        check(&[0.1, 9.0], &[1.0, 2.0], 2, &[1.0, 2.0]);
+        check(&[GAP, GAP, GAP, 0.3], &[GAP, 2.0, 3.0, 4.0], 2, &[2.0, 4.0]);
+        check(&[], &[], 3, &[]);
+    }
 }

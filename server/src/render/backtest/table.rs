@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 
 use comfy_table::{Cell, Color};
-use engine::backtest::result::{Overall, SeriesResult, Summary};
+use engine::backtest::cases::{Outcome, Said};
+use engine::backtest::diff::Diff;
+use engine::backtest::result::{Alert, Overall, SeriesResult, Summary};
+use tsdb::Timestamp;
 
-use super::{Report, Run};
+use super::{CaseOutcome, Change, Report, Run};
 use crate::render::format::{Ink, Paint, count, duration, number};
 use crate::render::table::{plain, right, write};
 
@@ -21,20 +24,23 @@ pub fn table(report: &Report, limit: usize, width: usize, paint: Paint, out: &mu
         writeln!(out)?;
     }
     summaries(&report.runs, width, paint, out)?;
-    let (series, points) = report.runs.iter().fold((0, 0), |sum, run| {
-        (sum.0 + run.summary.series, sum.1 + run.summary.points)
-    });
+    for change in &report.changes {
+        self::change(change, limit, width, paint, out)?;
+    }
+    cases(&report.cases, width, paint, out)?;
+    let (series, points) =
+        report.runs.iter().fold((0, 0), |sum, run| (sum.0 + run.summary.series, sum.1 + run.summary.points));
     let (series, points) = (count(series, "series", "series"), count(points, "point", "points"));
     writeln!(out, "{}", paint.ink(Ink::Faint, format!("{series}, {points} judged in {}", duration(report.took()))))
 }
 
 /// A share in percent.
-pub(super) fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or("–".into(), |share| format!("{:.1}%", share * 100.0))
 }
 
 /// A number with three digits after the point.
-pub(super) fn thousandths(value: Option<f64>) -> String {
+pub(crate) fn thousandths(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.3}"))
 }
 
@@ -133,4 +139,57 @@ pub(super) fn figures() -> Vec<Figure> {
         ("… a day, one threshold for all", |s| of(s, |a| Some(a.shared_one_a_day?.recall), percent)),
         ("… a week, one threshold for all", |s| of(s, |a| Some(a.shared_one_a_week?.recall), percent)),
     ]
+}
+
+/// Which alerts are added, gone and moved.
+fn change(change: &Change, limit: usize, width: usize, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    let Diff { added, gone, moved, same, unmatched } = &change.diff;
+    writeln!(out, "\n{}", paint.ink(Ink::Strong, format!("{} → {}", change.before, change.after)))?;
+    let (added_count, gone_count, moved_count) = (added.len(), gone.len(), moved.len());
+    writeln!(out, "{added_count} added, {gone_count} gone, {moved_count} moved, {same} as before")?;
+    let time = |ms| Timestamp::from_millis(ms).to_string();
+    let row = |kind: Cell, alert: &Alert, series: &str| {
+        let (from, until) = (Cell::new(time(alert.from_ms)), Cell::new(time(alert.until_ms)));
+        vec![kind, from, until, Cell::new(format!("{:.2}", alert.peak_score)), Cell::new(series)]
+    };
+    let added = added.iter().map(|one| row(Cell::new("added").fg(Color::Red), &one.alert, &one.series));
+    let gone = gone.iter().map(|one| row(Cell::new("gone"), &one.alert, &one.series));
+    let moved = moved.iter().map(|one| row(Cell::new("moved"), &one.after, &one.series));
+    let all: Vec<Vec<Cell>> = added.chain(gone).chain(moved).collect();
+    if !all.is_empty() {
+        let more = all.len().saturating_sub(limit);
+        let mut table = plain(&["Alert", "From", "Until", "Score", "Series"], width, paint);
+        for row in all.into_iter().take(limit) {
+            table.add_row(row);
+        }
+        write(&table, out)?;
+        if more > 0 {
+            writeln!(out, "{}", paint.ink(Ink::Faint, format!("… and {more} more (--limit 0 shows all)")))?;
+        }
+    }
+    for series in unmatched.iter().take(limit) {
+        writeln!(out, "{}", paint.ink(Ink::Faint, format!("only one of both has {series}")))?;
+    }
+    Ok(())
+}
+
+/// The cases that are broken, and how many are kept.
+fn cases(cases: &[CaseOutcome], width: usize, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    if cases.is_empty() {
+        return Ok(());
+    }
+    let number = |outcome| cases.iter().filter(|case| case.outcome == outcome).count();
+    let [kept, broken, not_covered] = [Outcome::Kept, Outcome::Broken, Outcome::NotCovered].map(number);
+    let cases_of = count(cases.len(), "case", "cases");
+    writeln!(out, "\n{cases_of} of feedback: {kept} kept, {broken} broken, {not_covered} not covered")?;
+    let mut table = plain(&["Broken", "Verdict", "From", "Until", "Run", "Note"], width, paint);
+    let time = |ms| Timestamp::from_millis(ms).to_string();
+    for case in cases.iter().filter(|case| case.is_broken()) {
+        let why = if case.said == Said::Anomaly { "no alert" } else { "an alert" };
+        let id = Cell::new(&case.id).fg(Color::Red);
+        let verdict = Cell::new(format!("{}, but {why}", case.said_word()));
+        let (from, until) = (Cell::new(time(case.from_ms)), Cell::new(time(case.until_ms)));
+        table.add_row(vec![id, verdict, from, until, Cell::new(&case.run), Cell::new(&case.note)]);
+    }
+    if broken > 0 { write(&table, out) } else { Ok(()) }
 }
