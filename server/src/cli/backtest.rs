@@ -250,7 +250,7 @@ fn execute(args: &BacktestArgs, terminal: &mut Terminal) -> Result<ExitCode, Cli
     let changes = args.changes(&runs, baseline.as_ref());
     let said = |run| cases.iter().map(move |case| CaseOutcome::of(case, run));
     let cases = if args.compare.feedback { runs.iter().flat_map(said).collect() } else { vec![] };
-    let report = Report { source: sources.join(", "), took_seconds, runs, changes, cases };
+    let report = Report { sources, took_seconds, runs, changes, cases };
     args.output.write(&report, form, terminal)?;
     Ok(if args.compare.is_worse(&report) { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

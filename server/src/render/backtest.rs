@@ -97,7 +97,7 @@ impl CaseOutcome {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// Where the series come from.
-    pub source: String,
+    pub sources: Vec<String>,
     /// How long it took, reading and writing included.
     pub took_seconds: f64,
     /// Each setup.
@@ -117,7 +117,7 @@ impl Report {
     }
 }
 
-/// Writes the report as one JSON object: `source`, `took_seconds`, `runs` (each with `name`, `settings`, `summary` and
+/// Writes the report as one JSON object: `sources`, `took_seconds`, `runs` (each with `name`, `settings`, `summary` and
 /// `series`), `changes` and `cases`. Times are in milliseconds since the Unix epoch; what is not known is null.
 ///
 /// # Errors

@@ -46,7 +46,7 @@ pub fn html(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let data = Data::of(run);
     let parts = [
         ("style", format!("{STYLE}{OWN_STYLE}")),
-        ("title", escape(&report.source)),
+        ("title", escape(&title(&report.sources))),
         ("summary", escape(&sentence(&run.summary))),
         ("figures", table_of_figures(&report.runs)),
         ("changes", changes(&report.changes)),
@@ -62,12 +62,17 @@ pub fn html(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     fill(PAGE, &parts, out)
 }
 
+/// The names of a few sources, or how many there are.
+fn title(sources: &[String]) -> String {
+    if sources.len() > 2 { count(sources.len(), "source", "sources") } else { sources.join(", ") }
+}
+
 /// What a summary comes to, in a sentence or three.
 pub(super) fn sentence(summary: &Summary) -> String {
     let series = count(summary.series, "series", "series");
     let days = number((summary.days / summary.series.max(1) as f64 * 10.0).round() / 10.0);
     let alerts = count(summary.alerts, "alert", "alerts");
-    let rate = summary.alerts_a_week.map_or(String::new(), |rate| format!(", {} a week for each", short(rate)));
+    let rate = summary.alerts_a_week.map_or(String::new(), |rate| format!(", {} a week for each", some(Some(rate))));
     let would = if summary.series == 1 { "would have raised" } else { "would together have raised" };
     let mut text = format!("Over {days} days, {series} {would} {alerts}{rate}.");
     if let Some(against) = &summary.against {
@@ -77,8 +82,7 @@ pub(super) fn sentence(summary: &Summary) -> String {
 }
 
 fn verdict(against: &Overall) -> String {
-    let Overall { events, caught, false_alarms, .. } = *against;
-    let what = match (events, caught) {
+    let what = match (against.events, against.caught) {
         (0, _) => "There was no event to catch.".to_owned(),
         (events, caught) if events == caught => format!("It caught {}.", all_of(events)),
         (events, 0) => format!("It caught none of the {}.", count(events, "known event", "known events")),
@@ -86,15 +90,13 @@ fn verdict(against: &Overall) -> String {
     };
     let delay = match against.delay_minutes {
         Some(delay) if delay < 1.0 => " Half of them were caught at once.".to_owned(),
-        Some(delay) => format!(" Half of them were caught within {} minutes.", short(delay)),
+        Some(delay) => format!(" Half of them were caught within {} minutes.", some(Some(delay))),
         None => String::new(),
     };
-    let rate =
-        against.false_alarms_a_week.map_or(String::new(), |rate| format!(", {} a week for each series", short(rate)));
-    let wolf = match false_alarms {
-        0 => " There was no false alarm.".to_owned(),
-        1 => format!(" One alarm was false{rate}."),
-        many => format!(" {} were false{rate}.", count(many as usize, "alarm", "alarms")),
+    let wolf = match against.false_alerts {
+        0 => " None of the alerts was false.".to_owned(),
+        1 => " One of the alerts was false.".to_owned(),
+        many => format!(" Of the alerts {many} were false."),
     };
     format!(" {what}{delay}{wolf}")
 }
@@ -105,11 +107,6 @@ fn all_of(events: usize) -> String {
     } else {
         format!("all {}", count(events, "known event", "known events"))
     }
-}
-
-/// A number with two digits that count.
-fn short(value: f64) -> String {
-    if value >= 10.0 { number(value.round()) } else { number((value * 10.0).round() / 10.0) }
 }
 
 /// What each figure means, by its name.
@@ -124,7 +121,10 @@ fn meaning(figure: &str) -> &'static str {
         "events caught" => "an alarm came from the start of the event until a little after its end",
         "precision" => "events caught, over those and the false alarms",
         "median delay, minutes" => "from the start of an event to the first alarm, for half of those caught",
-        "false alarms a series and week" => "alarms away from any event; one that goes on counts again every hour",
+        "false alerts" => "alerts away from any event",
+        "false alarms a series and week" => {
+            "the same for one series and one week, where an alert that goes on counts again every hour"
+        }
         "VUS-PR" => "how well scores rank what is anomalous, whatever the threshold: 1 is perfect",
         "recall at 1 false alarm a day" => {
             "the share of events caught, if each series had its best threshold for so many false alarms"
@@ -139,22 +139,17 @@ fn meaning(figure: &str) -> &'static str {
 }
 
 fn table_of_figures(runs: &[Run]) -> String {
-    let names: String = match runs {
-        [_] => "<th class=\"n\"></th>".into(),
-        runs => runs.iter().map(|run| format!("<th class=\"n\">{}</th>", escape(&run.name))).collect(),
-    };
+    let names: String = runs.iter().map(|run| format!("<th class=\"n\">{}</th>", escape(&run.name))).collect();
+    let head = if runs.len() > 1 { format!("<thead><tr><th></th>{names}</tr></thead>") } else { String::new() };
     let mut rows = String::new();
     for (name, value) in figures() {
         let values: Vec<String> = runs.iter().map(|run| value(&run.summary)).collect();
         if values.iter().any(|value| value != "–") {
             let cells: String = values.iter().map(|value| format!("<td class=\"n\">{}</td>", escape(value))).collect();
-            rows += &format!("<tr><td>{}</td>{cells}<td class=\"why\">{}</td></tr>", escape(name), meaning(name));
+            rows += &format!("<tr><td>{}<span>{}</span></td>{cells}</tr>", escape(name), meaning(name));
         }
     }
-    format!(
-        "<div class=\"wide\"><table class=\"figures\"><thead><tr><th></th>{names}<th></th></tr></thead>\
-         <tbody>{rows}</tbody></table></div>"
-    )
+    format!("<div class=\"wide\"><table class=\"figures\">{head}<tbody>{rows}</tbody></table></div>")
 }
 
 fn when(ms: i64) -> String {

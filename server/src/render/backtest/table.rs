@@ -44,9 +44,18 @@ pub(crate) fn thousandths(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.3}"))
 }
 
-/// A number for people.
+/// A number for people, with two or three digits.
 pub(super) fn some(value: Option<f64>) -> String {
-    value.map_or("–".into(), number)
+    let digits = |value: f64| {
+        if value >= 10.0 {
+            1.0
+        } else if value >= 1.0 {
+            10.0
+        } else {
+            100.0
+        }
+    };
+    value.map_or("–".into(), |value| number((value * digits(value)).round() / digits(value)))
 }
 
 /// The series, those with the most that went wrong first: missed events, then false alarms, then alerts.
@@ -132,6 +141,7 @@ pub(super) fn figures() -> Vec<Figure> {
         ("events caught", |s| of(s, |a| a.recall, percent)),
         ("precision", |s| of(s, |a| a.precision, percent)),
         ("median delay, minutes", |s| of(s, |a| a.delay_minutes, some)),
+        ("false alerts", |s| of(s, |a| Some(a.false_alerts as f64), some)),
         ("false alarms a series and week", |s| of(s, |a| a.false_alarms_a_week, some)),
         ("VUS-PR", |s| of(s, |a| a.vus_pr, thousandths)),
         ("recall at 1 false alarm a day", |s| of(s, |a| a.recall_one_a_day, percent)),
