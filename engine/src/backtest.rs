@@ -1,10 +1,21 @@
-//! What scoring of history would have shown: counted a piece at a time, a line a series.
+//! What scoring of history would have shown: counted a piece at a time, a line a series ([`Tally`]); judged against what
+//! is known to have happened ([`result`]), compared with what another pipeline would have shown ([`diff`]), and held
+//! against what people said of it ([`cases`]).
+
+pub mod cases;
+pub mod diff;
+pub mod result;
+pub mod scope;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use tsdb::{Labels, Timestamp};
+
 use crate::score::Scored;
+use result::{Alert, SeriesResult};
+use scope::labels_of;
 
 /// How many points may lie between two anomalous ones of the same incident.
 const PAUSE: usize = 3;
@@ -75,6 +86,12 @@ impl Tally {
         &self.series
     }
 
+    /// The series as they are held against what people said ([`cases`]): of very many incidents the first ones. Times are
+    /// those of the first and the last point that was looked at.
+    pub fn results(&self, from: Timestamp, until: Timestamp) -> Vec<SeriesResult> {
+        self.series.iter().map(|(name, line)| line.result(name, from, until)).collect()
+    }
+
     /// All series together; without their incidents, but for the number.
     pub fn total(&self) -> Line {
         let mut total = Line::default();
@@ -92,6 +109,33 @@ impl Line {
     /// The part of the points inside the band; `None` without any.
     pub fn coverage(&self) -> Option<f64> {
         (self.points > 0).then(|| self.inside as f64 / self.points as f64)
+    }
+
+    fn result(&self, name: &str, from: Timestamp, until: Timestamp) -> SeriesResult {
+        let labels = name.parse::<Labels>().unwrap_or_else(|_| Labels::metric(name));
+        let alert = |incident: &Incident| Alert {
+            from_ms: incident.start_ms,
+            until_ms: incident.end_ms,
+            peak_ms: incident.peak_ms,
+            peak_score: incident.peak_score,
+            points: incident.points,
+            verdict: None,
+        };
+        SeriesResult {
+            series: name.to_owned(),
+            labels: labels_of(&labels),
+            step_seconds: 0.0,
+            from_ms: from.millis(),
+            until_ms: until.millis(),
+            days: (until.seconds() - from.seconds()) / 86_400.0,
+            points: self.points,
+            scored: self.points,
+            anomalous: self.anomalous,
+            coverage: self.coverage(),
+            loss: None,
+            alerts: self.first_incidents.iter().map(alert).collect(),
+            against: None,
+        }
     }
 
     fn anomaly(&mut self, at_ms: i64, score: f64) {
@@ -121,7 +165,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tsdb::{Frame, Labels, Step, Timestamp};
+    use tsdb::{Frame, Step};
 
     fn scored(start: i64, scores: &[f64]) -> Scored {
         let frame = |values: Vec<f64>| {

@@ -12,6 +12,7 @@ pub mod calendar;
 pub mod calibrate;
 pub mod context;
 pub mod covariates;
+pub mod evaluate;
 pub mod incident;
 pub mod judge;
 pub mod mask;

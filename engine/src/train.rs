@@ -351,7 +351,7 @@ impl Exam {
 }
 
 /// The pinball loss of the quantile `forecast` at `level`.
-fn pinball(level: f64, actual: f64, forecast: f64) -> f64 {
+pub(crate) fn pinball(level: f64, actual: f64, forecast: f64) -> f64 {
     let above = actual - forecast;
     (level * above).max((level - 1.0) * above)
 }

@@ -1,6 +1,7 @@
 //! The command line: flags in, results to stdout, everything else to stderr.
 
 pub mod access;
+pub mod backtest;
 pub mod backup;
 pub mod client;
 pub mod completions;
@@ -17,10 +18,12 @@ pub mod pipelines;
 pub mod predict;
 pub mod routes;
 pub mod run;
+pub mod settings;
 pub mod source;
 pub mod store;
 pub mod terminal;
 pub mod train;
+pub mod tune;
 pub mod users;
 pub mod validate;
 
@@ -65,6 +68,7 @@ Examples:
   openanomaly detect metrics.csv
   openanomaly detect http://localhost:9090 --query 'rate(http_requests_total[5m])' --last 1d
   openanomaly predict metrics.parquet --horizon 24
+  openanomaly backtest labelled/ --output report.html
   openanomaly validate config/pipelines";
 
 /// What holds for every command.
@@ -82,8 +86,10 @@ struct Global {
 enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
+    Backtest(Box<backtest::BacktestArgs>),
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
+    Tune(Box<tune::TuneArgs>),
     Keys(keys::KeysArgs),
     Models(models::ModelsArgs),
     Pipelines(pipelines::PipelinesArgs),
@@ -145,7 +151,9 @@ fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) 
     let code = match command {
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
+        Command::Backtest(args) => backtest::backtest(&args, terminal)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
+        Command::Tune(args) => tune::tune(&args, terminal)?,
         Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Keys(args) => keys::keys(&args, terminal)?,
         Command::Models(args) => models::models(&args, terminal)?,

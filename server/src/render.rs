@@ -2,6 +2,7 @@
 //!
 //! Everything here is a pure function of its input that writes to the writer it is given.
 
+pub mod backtest;
 pub mod chart;
 pub mod export;
 #[cfg(test)]

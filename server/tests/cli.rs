@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
+#[path = "cli/backtest.rs"]
+mod backtest;
 #[path = "cli/models.rs"]
 mod models;
 

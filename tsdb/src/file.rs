@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use crate::frame::Frame;
 use crate::labels::LabelError;
 use crate::read::{Answer, Bound, Limits, RangeQuery, Read, ReadError, ReadFault};
-use crate::time::Step;
+use crate::time::{Step, Timestamp};
 use samples::Samples;
 
 /// What the columns of a file are, where they shall not be guessed.
@@ -41,6 +41,19 @@ pub struct FileOptions {
     pub layout: Option<Layout>,
     /// The distance between points; where absent, guessed from the times.
     pub step: Option<Step>,
+    /// Whether the rows are kept as they stand in the file, beside the series: see [`File::rows`].
+    pub rows: bool,
+}
+
+/// One value of a file as it stands there, gaps and doubles too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The row of its series in [`File::frame`].
+    pub series: usize,
+    /// Its time.
+    pub time: Timestamp,
+    /// What a column `label`, `is_anomaly` or `anomaly` says of it; `None` where there is no such column.
+    pub is_anomaly: Option<bool>,
 }
 
 /// How series lie in a table.
@@ -197,10 +210,16 @@ impl File {
         Ok(Self { name: name.into(), samples: Arc::new(samples), step })
     }
 
-    /// The step that the options name, or else the median distance between times, rounded to a usual one where it
-    /// is within 2 % of that. One minute where the file has one time only.
+    /// The step that the options name, or else the most frequent distance between times (each rounded to a usual one
+    /// where it is within 2 % of that) among the first thousand of each series. One minute where the file has one time
+    /// only.
     pub fn step(&self) -> Step {
         self.step
+    }
+
+    /// Every value in the order of the file; none unless the options asked for them.
+    pub fn rows(&self) -> &[Row] {
+        self.samples.rows()
     }
 
     /// What the reader should know: times that are there twice.
@@ -210,7 +229,8 @@ impl File {
 
     /// All series from the first time to the last, on the grid of `step`, or else of [`File::step`]. A sample
     /// stands at the nearest point, the latest one where there are several. The grid is that of the multiples of
-    /// the step, unless most times are off those by more than 2 %: then it begins at the first time.
+    /// the step, unless most of the first thousand times of each series are off those by more than 2 %: then it begins at
+    /// the first time.
     ///
     /// # Errors
     /// The frame would have more than 200 million points.

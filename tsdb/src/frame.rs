@@ -104,6 +104,11 @@ impl Frame {
         (offset >= 0 && offset % self.step.millis() == 0 && index < self.points).then_some(index)
     }
 
+    /// Which point is nearest to `time`, the later one of two; `None` outside the frame.
+    pub fn nearest(&self, time: Timestamp) -> Option<usize> {
+        nearest(self.start, self.step, self.points, time)
+    }
+
     /// All values, row after row.
     pub fn values(&self) -> &[f64] {
         &self.values
@@ -146,6 +151,11 @@ impl Frame {
     }
 }
 
+fn nearest(start: Timestamp, step: Step, points: usize, time: Timestamp) -> Option<usize> {
+    let offset = time.millis().saturating_sub(start.millis()).saturating_add(step.millis() / 2);
+    usize::try_from(offset.div_euclid(step.millis())).ok().filter(|index| *index < points)
+}
+
 /// Fills a frame from samples that come in any order: a sample goes to the nearest point of the grid, the last
 /// one to come wins, and what lies outside is left out.
 pub struct FrameBuilder {
@@ -177,15 +187,9 @@ impl FrameBuilder {
 
     /// Sets the point of `row` that is nearest to `time`; says whether there is one.
     pub fn set(&mut self, row: usize, time: Timestamp, value: f64) -> bool {
-        let step = self.step.millis();
-        let offset = time.millis().saturating_sub(self.start.millis()).saturating_add(step / 2).div_euclid(step);
-        match usize::try_from(offset) {
-            Ok(index) if index < self.points => {
-                self.values[row * self.points + index] = value;
-                true
-            }
-            _ => false,
-        }
+        let Some(index) = nearest(self.start, self.step, self.points, time) else { return false };
+        self.values[row * self.points + index] = value;
+        true
     }
 
     /// How many series there are so far.

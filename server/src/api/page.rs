@@ -42,6 +42,9 @@ impl<T> Page<T> {
 pub struct Limit(u32);
 
 impl Limit {
+    /// As many as a page can hold.
+    pub const MOST: Self = Self(MOST_LIMIT);
+
     /// How many.
     pub fn items(self) -> usize {
         self.0 as usize

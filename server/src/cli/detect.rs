@@ -4,19 +4,19 @@ use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
+use engine::Scored;
 use engine::context::History;
 use engine::incident;
+use engine::pipeline::Pipeline;
 use engine::pipeline::duration::Show;
-use engine::pipeline::{Anomaly, Direction as Side, Pipeline, Technique};
 use engine::replay::replay;
-use engine::{Schedule, Scored};
 use models::ForecastError;
 use tsdb::{Frame, Step, Timestamp};
 
 use super::model::{Chosen, ModelArgs};
 use super::output::{Form, OutputArgs};
-use super::source::{SourceArgs, Span, parse_span};
+use super::settings::JudgeArgs;
+use super::source::{SourceArgs, Span};
 use super::terminal::Shown;
 use super::{CliError, Terminal};
 use crate::render::format::count;
@@ -24,6 +24,9 @@ use crate::render::{Report, chart, export, html, table};
 
 /// The exit code of `--fail-on-anomaly` where there is one.
 const ANOMALY: u8 = 3;
+
+/// The share of points that the band should hold, where nothing else is asked for.
+const CONFIDENCE: f64 = 0.999;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -56,41 +59,6 @@ Examples:
   openanomaly detect metrics.parquet --output json | jq '.incidents[0]'
 
 Exit codes: 0 done, 1 failed, 2 wrong flags, 3 anomalies found (with --fail-on-anomaly)";
-
-/// What is expected, and what counts as unusual.
-#[derive(clap::Args, Debug)]
-#[command(next_help_heading = "Detection")]
-struct JudgeArgs {
-    /// How much of the past each forecast sees, as points or as a duration [default: up to two weeks].
-    #[arg(long, value_name = "POINTS|DURATION", value_parser = parse_span)]
-    context: Option<Span>,
-    /// How far ahead each forecast reaches [default: about an hour].
-    #[arg(long, value_name = "POINTS|DURATION", value_parser = parse_span)]
-    horizon: Option<Span>,
-    /// The share of points that the band should hold.
-    #[arg(long, default_value_t = 0.999, value_name = "PART", value_parser = confidence)]
-    confidence: f64,
-    /// Which deviations count.
-    #[arg(long, value_enum, default_value_t, value_name = "SIDE")]
-    direction: Direction,
-}
-
-/// Which deviations count.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Direction {
-    /// Only higher values than expected.
-    Above,
-    /// Only lower values than expected.
-    Below,
-    /// Both.
-    #[default]
-    Both,
-}
-
-pub(super) fn confidence(text: &str) -> Result<f64, String> {
-    let part: f64 = text.parse().map_err(|_| "this is no number".to_string())?;
-    if part > 0.0 && part < 1.0 { Ok(part) } else { Err("it must lie between 0 and 1".into()) }
-}
 
 /// Runs the command.
 ///
@@ -136,9 +104,10 @@ struct Plan {
 impl Plan {
     fn new(args: &DetectArgs, frame: &Frame) -> Result<Self, CliError> {
         let (step, points) = (frame.step(), frame.points());
-        let window = args.judge.context.map_or_else(|| widest(step), |span| span.points(step));
+        let mut pipeline = args.judge.pipeline(step, CONFIDENCE);
+        pipeline.mode = engine::pipeline::Mode::AnomalyOnly;
+        let window = pipeline.context_points;
         let learned = args.judge.context.map_or_else(|| warm_up(step, points).min(window), |_| window);
-        let horizon = args.judge.horizon.map_or_else(|| step.count(DAY / 24).clamp(4, 60), |span| span.points(step));
         let after = match args.source.start(frame.end()) {
             Some(from) => from - step,
             None => frame.time(learned) - step,
@@ -149,20 +118,6 @@ impl Plan {
                 format!("{} are not more than the {learned} to learn from first", count(points, "point", "points"));
             return Err(args.source.nothing(reason));
         }
-        let mut pipeline =
-            Pipeline::parse("{name: detect, query: detect}", "detect").expect("a name and a query are a pipeline");
-        pipeline.step = step;
-        pipeline.context_points = window.max(2);
-        pipeline.horizon_points = horizon;
-        pipeline.anomaly.mask_limit = Some(Anomaly::usual_mask_limit(step, pipeline.context_points));
-        pipeline.forecast_schedule = Schedule::Every(step.times(horizon));
-        pipeline.mode = engine::pipeline::Mode::AnomalyOnly;
-        pipeline.anomaly.technique = Technique::ConfidenceInterval { confidence_level: args.judge.confidence };
-        pipeline.anomaly.detection_direction = match args.judge.direction {
-            Direction::Above => Side::AboveExpected,
-            Direction::Below => Side::BelowExpected,
-            Direction::Both => Side::Both,
-        };
         let offset = frame.start().millis().rem_euclid(step.millis());
         Ok(Self { pipeline, offset, after, until })
     }
@@ -198,18 +153,12 @@ impl Plan {
             ("step", Show(step.duration()).to_string()),
             ("context", show(self.pipeline.context_points)),
             ("horizon", show(self.pipeline.horizon_points)),
-            ("confidence", args.judge.confidence.to_string()),
-            ("direction", format!("{:?}", args.judge.direction).to_lowercase()),
+            ("confidence", args.judge.confidence.unwrap_or(CONFIDENCE).to_string()),
+            ("direction", args.judge.direction.to_string()),
             ("openanomaly", env!("CARGO_PKG_VERSION").to_string()),
         ]);
         settings.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
     }
-}
-
-/// How much a forecast sees: two weeks, but at most 4,032 points (two weeks of five minutes) or three days, and at
-/// least 336 points (two weeks of hours).
-pub(super) fn widest(step: Step) -> usize {
-    step.count(14 * DAY).max(336).min(step.count(3 * DAY).max(4032))
 }
 
 /// How much of a file is only learned from: a third, or three days where that is at most half.
@@ -218,7 +167,7 @@ fn warm_up(step: Step, points: usize) -> usize {
 }
 
 /// The same frame, `millis` later.
-fn shifted(frame: Frame, millis: i64) -> Frame {
+pub(super) fn shifted(frame: Frame, millis: i64) -> Frame {
     let (series, start, step, points, values) = frame.into_parts();
     let start = Timestamp::from_millis(start.millis() + millis);
     Frame::new(series, start, step, points, values).expect("its parts were a frame")
@@ -282,6 +231,7 @@ fn draw(report: &Report, charts: usize, style: chart::Style, out: &mut dyn io::W
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::settings::widest;
 
     #[test]
     fn defaults_leave_enough_to_learn_from_and_to_judge() {

@@ -46,9 +46,9 @@ pub struct SourceArgs {
 }
 
 /// Which column of a file is what.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Columns of a file (guessed from their names and types)")]
-struct ColumnArgs {
+pub struct ColumnArgs {
     /// The column that holds the times.
     #[arg(long, value_name = "NAME")]
     time_column: Option<String>,
@@ -63,6 +63,19 @@ struct ColumnArgs {
     label_column: Vec<String>,
 }
 
+impl ColumnArgs {
+    /// How a file of these columns is read.
+    pub fn options(&self) -> FileOptions {
+        FileOptions {
+            time: self.time_column.clone(),
+            value: self.value_column.clone(),
+            series: self.series_column.clone(),
+            labels: self.label_column.clone(),
+            ..FileOptions::default()
+        }
+    }
+}
+
 /// Reads a duration as Prometheus writes it.
 ///
 /// # Errors
@@ -71,11 +84,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| error.to_string())
 }
 
-fn step(text: &str) -> Result<Step, String> {
+pub(super) fn step(text: &str) -> Result<Step, String> {
     Step::from_duration(parse_duration(text)?).ok_or_else(|| "a step is at least a millisecond".into())
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("this is not `Name: value`")?;
     Ok((name.trim().to_string(), value.trim().to_string()))
 }
@@ -158,15 +171,7 @@ impl SourceArgs {
     }
 
     fn file(&self) -> Result<Frame, CliError> {
-        let columns = &self.columns;
-        let options = FileOptions {
-            time: columns.time_column.clone(),
-            value: columns.value_column.clone(),
-            series: columns.series_column.clone(),
-            labels: columns.label_column.clone(),
-            layout: None,
-            step: self.step,
-        };
+        let options = FileOptions { step: self.step, ..self.columns.options() };
         let file = if self.source == "-" {
             let mut bytes = vec![];
             io::stdin().lock().read_to_end(&mut bytes).map_err(|error| self.nothing(error.to_string()))?;
@@ -200,7 +205,7 @@ pub fn between(frame: &Frame, from: Option<Timestamp>, to: Option<Timestamp>) ->
 }
 
 /// Reads from a store, and logs what it warns of.
-fn answer(store: &dyn Read, query: &RangeQuery) -> Result<Frame, CliError> {
+pub(super) fn answer(store: &dyn Read, query: &RangeQuery) -> Result<Frame, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(store.read(query, &Limits::default()))?;
     for warning in &answer.warnings {
@@ -216,6 +221,15 @@ pub enum Span {
     Points(usize),
     /// As many points as fit.
     Duration(Duration),
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Points(points) => write!(f, "{points} points"),
+            Self::Duration(duration) => write!(f, "{}", duration::Show(*duration)),
+        }
+    }
 }
 
 impl Span {

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use tsdb::file::{File, FileOptions};
 use tsdb::{Frame, Step};
 
-use super::detect::widest;
 use super::model::parameters;
+use super::settings::widest;
 use super::source::{Span, parse_span};
 use super::{CliError, Terminal};
 use crate::render::format::{count, number};
@@ -48,7 +48,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "POINTS|DURATION", value_parser = parse_span)]
     horizon: Option<Span>,
     /// The share of points that the band should hold.
-    #[arg(long, default_value_t = 0.95, value_name = "PART", value_parser = super::detect::confidence)]
+    #[arg(long, default_value_t = 0.95, value_name = "PART", value_parser = super::settings::confidence)]
     confidence: f64,
 }
 

@@ -2,10 +2,15 @@
 
 use engine::PassError;
 use engine::backfill::Backfill;
+use engine::backtest::cases::Case;
+use engine::backtest::scope::Scope;
 use engine::backtest::{Incident, Line, Tally};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tsdb::Timestamp;
+
+use crate::api::page::Limit;
+use crate::database::feedback::{self, Filter};
 
 use super::orders::{self, Orders};
 use super::task::{JobError, Task};
@@ -43,7 +48,31 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
         let (done, all) = ((place.after_ms - start.millis()) as f64, (end.millis() - start.millis()) as f64);
         task.save((done / all.max(1.0)).min(1.0), &format!("scored until {}", piece.until), &place).await?;
     }
-    Ok(shown(first, end, &place.tally))
+    let mut result = shown(first, end, &place.tally);
+    if let Some(name) = &task.work.pipeline {
+        result["cases"] = cases(task, name, (first, end), &place.tally).await?;
+    }
+    Ok(result)
+}
+
+/// How what people said of the pipeline went, the newest first.
+async fn cases(
+    task: &Task,
+    pipeline: &str,
+    (from, until): (Timestamp, Timestamp),
+    tally: &Tally,
+) -> Result<Value, JobError> {
+    let filter = Filter { pipeline: Some(pipeline.to_owned()), from: Some(from), ..Filter::default() };
+    let rows = feedback::list(&task.app.database, Filter { until: Some(until), ..filter }, Limit::MOST).await?;
+    let results = tally.results(from, until);
+    let case = |row: &feedback::Feedback| {
+        let said = serde_json::from_value(json!(row.verdict)).ok()?;
+        let scope = Scope::labels(serde_json::from_str(&row.labels).ok()?);
+        let (id, note) = (row.id.clone(), row.note.clone());
+        let case = Case { id, scope, from_ms: row.start_ms, until_ms: row.end_ms, said, note };
+        Some(json!({ "id": row.id, "verdict": row.verdict, "outcome": case.outcome(&results) }))
+    };
+    Ok(rows.iter().filter_map(case).collect())
 }
 
 fn shown(from: Timestamp, until: Timestamp, tally: &Tally) -> Value {
@@ -57,6 +86,11 @@ fn shown(from: Timestamp, until: Timestamp, tally: &Tally) -> Value {
     };
     let mut summary = counted(&tally.total());
     summary["series"] = json!(series.len());
+    let days = (until.seconds() - from.seconds()) / 86_400.0;
+    let incidents = tally.total().incidents as f64;
+    let weeks = days / 7.0 * series.len() as f64;
+    summary["days"] = json!(days);
+    summary["incidents_a_week"] = json!((weeks > 0.0).then(|| incidents / weeks));
     let listed: Vec<Value> = series.iter().take(MOST_SERIES).map(line).collect();
     json!({ "from": from.to_string(), "until": until.to_string(), "summary": summary, "series": listed })
 }

@@ -9,8 +9,9 @@ use super::format::{count, duration, number, time};
 use super::{Incident, Report};
 
 const PAGE: &str = include_str!("html/page.html");
-const STYLE: &str = include_str!("html/page.css");
-const SCRIPT: &str = include_str!("html/page.js");
+/// What all pages look like.
+pub(super) const STYLE: &str = include_str!("html/page.css");
+const SCRIPT: &str = concat!(include_str!("html/chart.js"), include_str!("html/page.js"));
 
 /// How many bytes the numbers of all charts may take. The series with the worst incidents are drawn first.
 const CHART_BYTES: usize = 1_700_000;
@@ -36,8 +37,13 @@ pub fn write(report: &Report, charts: usize, out: &mut dyn Write) -> io::Result<
         ("data", data),
         ("script", SCRIPT.to_string()),
     ];
-    let mut rest = PAGE;
-    for (name, part) in &parts {
+    fill(PAGE, &parts, out)
+}
+
+/// Writes `page` with each `{{name}}` replaced by the part of that name; they stand in the order of the page.
+pub(super) fn fill(page: &str, parts: &[(&str, String)], out: &mut dyn Write) -> io::Result<()> {
+    let mut rest = page;
+    for (name, part) in parts {
         let (before, after) = rest.split_once(&format!("{{{{{name}}}}}")).unwrap_or((rest, ""));
         out.write_all(before.as_bytes())?;
         out.write_all(part.as_bytes())?;
@@ -100,14 +106,14 @@ fn chosen(report: &Report, charts: usize) -> Vec<Chart> {
 }
 
 /// The power of ten that splits the range of the values into 10,000 to 100,000 parts.
-fn unit(values: &[f64]) -> f64 {
+pub(super) fn unit(values: &[f64]) -> f64 {
     let finite = || values.iter().copied().filter(|value| value.is_finite());
     let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
     let range = if high > low { high - low } else { low.abs().clamp(1e-9, 1e300) };
     if range.is_finite() { 10f64.powf((range / 1e4).log10().floor()) } else { 1.0 }
 }
 
-fn pack(values: &[f64], unit: f64) -> String {
+pub(super) fn pack(values: &[f64], unit: f64) -> String {
     let mut before = 0i64;
     joined(values.iter().map(|value| {
         let whole = (value / unit).round();
@@ -120,7 +126,7 @@ fn pack(values: &[f64], unit: f64) -> String {
     }))
 }
 
-fn hundredths(scores: &[f64]) -> String {
+pub(super) fn hundredths(scores: &[f64]) -> String {
     joined(scores.iter().map(|score| (!score.is_nan()).then(|| (score * 100.0).round().min(9e15) as i64)))
 }
 
@@ -202,7 +208,7 @@ fn settings(report: &Report) -> String {
     report.settings.iter().map(row).collect()
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -54,7 +54,7 @@ pub(super) fn collect(
         fields.map(|field| Heading { name: field.name().clone(), kind: kind(field.data_type()) }).collect();
     let roles = Roles::new(&headings, options)?;
     let mut namer = Namer::new(&headings, &roles);
-    let (mut samples, mut line) = (Samples::default(), 0);
+    let (mut samples, mut line) = (Samples::new(options.rows), 0);
     for batch in batches {
         let batch = batch.map_err(|error| invalid(format, &error))?;
         Batch::new(&batch, &headings, &roles)?.push(&mut samples, &mut namer, line)?;
@@ -81,6 +81,7 @@ struct Batch<'a> {
     times: Vec<Option<i64>>,
     time: ArrayRef,
     values: Vec<Float64Array>,
+    truth: Option<Float64Array>,
     texts: Vec<Option<StringArray>>,
 }
 
@@ -88,17 +89,19 @@ impl<'a> Batch<'a> {
     fn new(batch: &RecordBatch, headings: &'a [Heading], roles: &'a Roles) -> Result<Self, FileFault> {
         let column = |at: usize| (headings[at].name.as_str(), batch.column(at));
         let (name, time) = column(roles.time);
-        let values = roles.values.iter().map(|at| {
+        let numbers = |at: &usize| {
             let (name, array) = column(*at);
             Ok(cast(name, array, &DataType::Float64, "numbers")?.as_primitive::<Float64Type>().clone())
-        });
+        };
+        let values = roles.values.iter().map(numbers);
         let mut texts = vec![None; headings.len()];
         for at in roles.series.iter().chain(&roles.labels) {
             let (name, array) = column(*at);
             texts[*at] = Some(cast(name, array, &DataType::Utf8, "text")?.as_string::<i32>().clone());
         }
         let values = values.collect::<Result<_, FileFault>>()?;
-        Ok(Self { headings, roles, times: millis(name, time)?, time: time.clone(), values, texts })
+        let truth = roles.truth.as_ref().map(numbers).transpose()?;
+        Ok(Self { headings, roles, times: millis(name, time)?, time: time.clone(), values, truth, texts })
     }
 
     fn push(&self, samples: &mut Samples, namer: &mut Namer, before: u64) -> Result<(), FileFault> {
@@ -112,10 +115,11 @@ impl<'a> Batch<'a> {
                 Some(texts) if texts.is_valid(row) => texts.value(row),
                 _ => "",
             };
+            let number = |column: &Float64Array| if column.is_valid(row) { column.value(row) } else { f64::NAN };
+            let is_anomaly = self.truth.as_ref().map(|truth| number(truth) > 0.0);
             let series = namer.series(samples, line, text)?;
             for (values, series) in self.values.iter().zip(series) {
-                let value = if values.is_valid(row) { values.value(row) } else { f64::NAN };
-                samples.push(*series, time, value);
+                samples.push(*series, time, number(values), is_anomaly);
             }
         }
         Ok(())

@@ -48,6 +48,8 @@ pub(super) struct Roles {
     pub(super) values: Vec<usize>,
     pub(super) series: Option<usize>,
     pub(super) labels: Vec<usize>,
+    /// The column that says what is an anomaly, where it is not read as something else.
+    pub(super) truth: Option<usize>,
     layout: Layout,
 }
 
@@ -75,7 +77,12 @@ impl Roles {
         let (layout, values) = values(headings, options, value, series.is_some(), taken)?;
         let text = |at: &usize| headings[*at].kind == Kind::Text && !taken(*at) && !values.contains(at);
         let labels = if options.labels.is_empty() { (0..headings.len()).filter(text).collect() } else { labels };
-        Ok(Self { time, values, series, labels, layout })
+        let is_free = |at: &usize| !(*at == time || Some(*at) == series || labels.contains(at) || values.contains(at));
+        let is_truth = |at: &usize| {
+            matches!(headings[*at].kind, Kind::Number | Kind::Flag) && headings[*at].is_named(&TRUTHS) && is_free(at)
+        };
+        let truth = (0..headings.len()).find(is_truth);
+        Ok(Self { time, values, series, labels, truth, layout })
     }
 }
 

@@ -42,17 +42,20 @@ pub(super) fn read(bytes: &[u8], options: &FileOptions) -> Result<Samples, FileF
     let roles = Roles::new(&headings, options)?;
     let mut reader = builder.from_reader(bytes);
     let mut namer = Namer::new(&headings, &roles);
-    let mut samples = Samples::default();
+    let mut samples = Samples::new(options.rows);
     let mut row = StringRecord::new();
     while reader.read_record(&mut row).map_err(fault)? {
         let line = row.position().map_or(0, ::csv::Position::line);
         let cell = |at: usize| row.get(at).unwrap_or("");
         let bad = |at: usize, wanted| arrow::bad_cell(line, &headings[at].name, cell(at), wanted);
         let time = times::from_text(cell(roles.time)).ok_or_else(|| bad(roles.time, "time"))?;
+        let truth = roles.truth.filter(|_| samples.keeps_rows());
+        let truth = truth.map(|at| number(cell(at)).ok_or_else(|| bad(at, "label (0 or 1)"))).transpose()?;
+        let is_anomaly = truth.map(|number| number > 0.0);
         let series = namer.series(&mut samples, line, cell)?;
         for (value, row) in roles.values.iter().zip(series) {
             let number = number(cell(*value)).ok_or_else(|| bad(*value, "number"))?;
-            samples.push(*row, time, number);
+            samples.push(*row, time, number, is_anomaly);
         }
     }
     Ok(samples.finish())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::FileFault;
+use super::{FileFault, Row};
 use crate::frame::{Frame, FrameBuilder};
 use crate::labels::Labels;
 use crate::read::{Limits, RangeQuery};
@@ -17,6 +17,9 @@ const USUAL: [i64; 26] = [
     43_200, 86_400, 172_800, 604_800, 1_209_600,
 ];
 
+/// From so many of the first times of each series the grid is guessed: what comes later never changes how it is read.
+const GUESSED_FROM: usize = 1000;
+
 /// The samples of every series, times rising and each there once.
 #[derive(Default)]
 pub(super) struct Samples {
@@ -24,10 +27,26 @@ pub(super) struct Samples {
     series: Vec<Labels>,
     samples: Vec<Vec<Sample>>,
     doubles: usize,
-    rows: u64,
+    count: u64,
+    rows: Option<Vec<Row>>,
 }
 
 impl Samples {
+    /// No samples yet. The rows are kept as they come where `keeps_rows`.
+    pub(super) fn new(keeps_rows: bool) -> Self {
+        Self { rows: keeps_rows.then(Vec::new), ..Self::default() }
+    }
+
+    /// Whether rows are kept.
+    pub(super) fn keeps_rows(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    /// The rows as they stand in the file; none where they were not to be kept.
+    pub(super) fn rows(&self) -> &[Row] {
+        self.rows.as_deref().unwrap_or_default()
+    }
+
     /// The number of the series, new or known.
     pub(super) fn row(&mut self, labels: Labels) -> usize {
         let next = self.series.len();
@@ -42,16 +61,23 @@ impl Samples {
     }
 
     /// Adds a sample. A gap is kept too: that its time is there says how long the file is.
-    pub(super) fn push(&mut self, row: usize, millis: i64, value: f64) {
+    pub(super) fn push(&mut self, row: usize, millis: i64, value: f64, is_anomaly: Option<bool>) {
         self.samples[row].push((millis, value));
-        self.rows += 1;
+        self.count += 1;
+        if let Some(rows) = &mut self.rows {
+            rows.push(Row { series: row, time: Timestamp::from_millis(millis), is_anomaly });
+        }
     }
 
     /// Sorts by labels and times; of samples at one time, the one that came last stays.
     pub(super) fn finish(mut self) -> Self {
-        let mut both: Vec<(Labels, Vec<Sample>)> = self.series.drain(..).zip(self.samples.drain(..)).collect();
-        both.sort_by(|a, b| a.0.cmp(&b.0));
-        for (labels, mut samples) in both {
+        let both = self.series.drain(..).zip(self.samples.drain(..));
+        let mut both: Vec<(usize, (Labels, Vec<Sample>))> = both.enumerate().collect();
+        both.sort_by(|a, b| a.1.0.cmp(&b.1.0));
+        let mut places = vec![0; both.len()];
+        both.iter().enumerate().for_each(|(new, (old, _))| places[*old] = new);
+        self.rows.iter_mut().flatten().for_each(|row| row.series = places[row.series]);
+        for (_, (labels, mut samples)) in both {
             let all = samples.len();
             samples.sort_by_key(|sample| sample.0);
             samples.reverse();
@@ -66,7 +92,7 @@ impl Samples {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.count == 0
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
@@ -75,19 +101,21 @@ impl Samples {
         if n > 0 { vec![text] } else { vec![] }
     }
 
-    /// The median distance between neighbouring times, rounded to a usual one.
+    /// The most frequent distance between neighbouring times, rounded to a usual one; the shorter of two as frequent.
     pub(super) fn step(&self) -> Step {
-        let within = self.samples.iter().flat_map(|samples| samples.windows(2).map(|pair| pair[1].0 - pair[0].0));
+        let firsts = || self.samples.iter().map(|samples| &samples[..samples.len().min(GUESSED_FROM)]);
+        let within = firsts().flat_map(|samples| samples.windows(2).map(|pair| pair[1].0 - pair[0].0));
         let mut distances: Vec<i64> = within.collect();
         if distances.is_empty() {
-            let mut times: Vec<i64> = self.samples.iter().flatten().map(|sample| sample.0).collect();
+            let mut times: Vec<i64> = firsts().flatten().map(|sample| sample.0).collect();
             times.sort_unstable();
             times.dedup();
             distances = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         }
-        let middle = distances.len() / 2;
-        let median = if distances.is_empty() { 60_000 } else { *distances.select_nth_unstable(middle).1 };
-        Step::from_millis(usual(median)).expect("times rise, so their distances are positive")
+        distances.iter_mut().for_each(|distance| *distance = usual(*distance));
+        distances.sort_unstable();
+        let runs = distances.chunk_by(|a, b| a == b).rev().max_by_key(|run| run.len());
+        Step::from_millis(runs.map_or(60_000, |run| run[0])).expect("times rise, so their distances are positive")
     }
 
     /// All series on one grid.
@@ -95,8 +123,9 @@ impl Samples {
         let times = || self.samples.iter().flatten().map(|sample| sample.0);
         let (first, last) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
         let off = |time: i64| (time + step.millis() / 2).rem_euclid(step.millis()) - step.millis() / 2;
-        let near = times().filter(|time| off(*time).abs() * 50 <= step.millis()).count();
-        let start = Timestamp::from_millis(if near * 2 >= times().count() { first - off(first) } else { first });
+        let firsts = || self.samples.iter().flat_map(|samples| samples.iter().take(GUESSED_FROM));
+        let near = firsts().filter(|sample| off(sample.0).abs() * 50 <= step.millis()).count();
+        let start = Timestamp::from_millis(if near * 2 >= firsts().count() { first - off(first) } else { first });
         let points = ((last - start.millis() + step.millis() / 2) / step.millis()) as u64 + 1;
         if points.saturating_mul(self.series.len() as u64) > Limits::default().samples as u64 {
             let step_seconds = step.seconds().to_string();

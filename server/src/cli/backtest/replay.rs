@@ -1,0 +1,240 @@
+//! Every input under every setup: read, replayed, judged and written, several at a time.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use engine::backtest::result::{SeriesResult, Summary, Trial};
+use engine::backtest::scope::labels_of;
+use engine::context::History;
+use engine::evaluate::{Curve, Fit};
+use engine::pipeline::{Pipeline, Technique};
+use engine::replay::replay;
+use engine::{Scored, band};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use tsdb::{Frame, Timestamp};
+
+use super::input::{How, Input, Point, Table};
+use super::labels::Claims;
+use super::scores::ScoreFile;
+use super::setup::Setup;
+use crate::cli::CliError;
+use crate::render::backtest::{Picture, Run};
+
+/// How many series are replayed at a time: what bounds the memory of an input of very many.
+const CHUNK: usize = 64;
+
+/// How many pictures are kept; of more, those of which there is least to see are dropped.
+const MOST_PICTURES: usize = 200;
+
+/// What is done with every input.
+#[derive(Default)]
+pub(crate) struct Work {
+    /// How inputs are read.
+    pub(crate) how: How,
+    /// What is known to have happened, beside what the inputs say.
+    pub(crate) claims: Option<Claims>,
+    /// Where scores are written.
+    pub(crate) scores: Option<PathBuf>,
+    /// Whether there are several setups, so that each gets a folder of its own.
+    pub(crate) is_many: bool,
+    /// Whether pictures are made.
+    pub(crate) pictures: bool,
+    /// The parts of the judged points that get a result of their own, as shares: one part of all unless said otherwise.
+    pub(crate) parts: Vec<(f64, f64)>,
+}
+
+/// What one part of a replay of all inputs shows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Part {
+    /// The series, in the order of the inputs.
+    pub(crate) results: Vec<SeriesResult>,
+    /// What each threshold would have done.
+    pub(crate) curve: Curve,
+}
+
+impl Part {
+    /// All series together.
+    pub(crate) fn summary(&self) -> Summary {
+        Summary::of(&self.results, &self.curve)
+    }
+}
+
+/// What a replay of all inputs under one setup shows.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Each part.
+    pub(crate) parts: Vec<Part>,
+    /// What there is to see.
+    pub(crate) pictures: Vec<Picture>,
+}
+
+impl Outcome {
+    fn empty(parts: usize) -> Self {
+        Self { parts: vec![Part::default(); parts], pictures: vec![] }
+    }
+
+    fn join(&mut self, other: Self) {
+        for (part, more) in self.parts.iter_mut().zip(other.parts) {
+            part.results.extend(more.results);
+            part.curve.join(&more.curve);
+        }
+        self.pictures.extend(other.pictures);
+        if self.pictures.len() > 2 * MOST_PICTURES {
+            self.thin();
+        }
+    }
+
+    /// What the first part shows, for a report.
+    pub(crate) fn into_run(self, setup: &Setup) -> Run {
+        let part = self.parts.into_iter().next().unwrap_or_default();
+        Run {
+            name: setup.name.clone(),
+            settings: setup.settings(),
+            summary: part.summary(),
+            series: part.results,
+            pictures: self.pictures,
+        }
+    }
+
+    fn thin(&mut self) {
+        self.pictures.sort_by(|a, b| b.interest.total_cmp(&a.interest));
+        self.pictures.truncate(MOST_PICTURES);
+    }
+}
+
+/// Replays all inputs under all setups; the outcomes in the order of the setups.
+///
+/// Work is taken by as many threads as there are cores, so that an input is read and written while others are replayed; as
+/// many inputs are in memory at a time. Forecasts themselves run on the threads for computing.
+///
+/// # Errors
+/// The first that any of them meets.
+pub(crate) fn run(setups: &[Setup], inputs: &[Input], work: &Work) -> Result<Vec<Outcome>, CliError> {
+    let tasks: Vec<(usize, usize)> =
+        (0..setups.len()).flat_map(|setup| (0..inputs.len()).map(move |input| (setup, input))).collect();
+    let bar = progress(tasks.len() as u64);
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let done: Mutex<Vec<(usize, Result<Outcome, CliError>)>> = Mutex::new(vec![]);
+    let take = || {
+        while let Some(&(setup, input)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if failed.load(Ordering::Relaxed) {
+                return;
+            }
+            let outcome = one(&setups[setup], &inputs[input], work, &bar);
+            failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((setup * inputs.len() + input, outcome));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(tasks.len());
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(take))));
+    bar.finish_and_clear();
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    let mut outcomes: Vec<Outcome> = setups.iter().map(|_| Outcome::empty(work.parts().len())).collect();
+    for (at, outcome) in done {
+        outcomes[at / inputs.len()].join(outcome?);
+    }
+    outcomes.iter_mut().for_each(Outcome::thin);
+    Ok(outcomes)
+}
+
+fn progress(tasks: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40.cyan} {pos}/{len} parts, {eta} left  {msg}")
+        .expect("the template is well formed");
+    ProgressBar::new(tasks).with_style(style)
+}
+
+impl Work {
+    fn parts(&self) -> &[(f64, f64)] {
+        if self.parts.is_empty() { &[(0.0, 1.0)] } else { &self.parts }
+    }
+}
+
+/// One input under one setup.
+fn one(setup: &Setup, input: &Input, work: &Work, bar: &ProgressBar) -> Result<Outcome, CliError> {
+    let table = input.read(&work.how, setup.pipeline_of(input).as_ref())?;
+    bar.set_message(table.name.clone());
+    let pipeline = setup.pipeline(table.frame.step());
+    let chunk = if pipeline.together { usize::MAX } else { CHUNK };
+    let chunks: Vec<Vec<usize>> =
+        (0..table.frame.series().len()).collect::<Vec<_>>().chunks(chunk).map(<[usize]>::to_vec).collect();
+    bar.inc_length(chunks.len() as u64 - 1);
+    let folder = work.scores.as_ref().map(|folder| setup.scores(folder, work.is_many));
+    let mut scores = folder.map(|folder| ScoreFile::create(&folder, &table)).transpose()?;
+    let mut outcome = Outcome::empty(work.parts().len());
+    for rows in chunks {
+        let history = History::of(part(&table.frame, &rows));
+        let scored = replay(&pipeline, &*setup.model, &history, table.before(), table.frame.end())?;
+        drop(history);
+        let judge = |at: usize| judge(&table, &scored, at, rows[at], &pipeline, work);
+        let judged: Vec<Outcome> = (0..rows.len()).into_par_iter().map(judge).collect();
+        judged.into_iter().for_each(|one| outcome.join(one));
+        if let Some(scores) = &mut scores {
+            scores.add(&table, &rows, scored)?;
+        }
+        bar.inc(1);
+    }
+    if let Some(scores) = scores {
+        scores.finish(&table)?;
+    }
+    Ok(outcome)
+}
+
+/// Some rows of a frame.
+fn part(frame: &Frame, rows: &[usize]) -> Frame {
+    let series = rows.iter().map(|row| frame.series()[*row].clone()).collect();
+    let values = rows.iter().flat_map(|row| frame.row(*row)).copied().collect();
+    Frame::new(series, frame.start(), frame.step(), frame.points(), values).expect("its rows are those of a frame")
+}
+
+/// The lower of the two levels that the band's edges stand for, as far as they are quantiles.
+fn low(pipeline: &Pipeline) -> f64 {
+    match pipeline.anomaly.technique {
+        Technique::ConfidenceInterval { confidence_level } => (1.0 - confidence_level) / 2.0,
+        technique => band::levels(technique).as_slice()[0],
+    }
+}
+
+/// Where a cell of the table stands in what was scored; `None` where it was not.
+pub(crate) fn scored_cell(table: &Table, scored: &Scored, cell: usize) -> Option<usize> {
+    scored.score.index(table.frame.time(cell))
+}
+
+/// Judges the row `at` of what was scored, which is the series `series` of the table.
+fn judge(table: &Table, scored: &Scored, at: usize, series: usize, pipeline: &Pipeline, work: &Work) -> Outcome {
+    let points = table.points(series);
+    let points = &points[table.judged_from(&points)..];
+    let (name, labels) = (table.series_name(series), labels_of(&table.frame.series()[series]));
+    let claimed = work.claims.as_ref().map(|claims| claims.of(&name, &labels));
+    let truth = |point: &Point| point.is_anomaly || claimed.iter().flatten().any(|range| range.contains(&point.time));
+    let truth: Vec<bool> = points.iter().map(truth).collect();
+    let score = |point: &Point| scored_cell(table, scored, point.cell).map(|cell| scored.score.row(at)[cell]);
+    let scores: Vec<f64> = points.iter().map(|point| score(point).unwrap_or(f64::NAN)).collect();
+    let times: Vec<Timestamp> = points.iter().map(|point| point.time).collect();
+    let mut outcome = Outcome::empty(work.parts().len());
+    for (part, (from, until)) in outcome.parts.iter_mut().zip(work.parts()) {
+        let place = |share: &f64| (share * points.len() as f64).round() as usize;
+        let range = place(from)..place(until);
+        let cells = points[range.clone()].iter().filter_map(|point| scored_cell(table, scored, point.cell));
+        let (first, last) = (cells.clone().min(), cells.max());
+        let fitted = first.zip(last).map(|(first, last)| Fit::of(scored, at, first..last + 1, low(pipeline)));
+        let trial = Trial {
+            series: name.clone(),
+            labels: labels.clone(),
+            step: table.frame.step(),
+            times: &times[range.clone()],
+            scores: &scores[range.clone()],
+            truth: (table.has_labels || work.claims.is_some()).then(|| &truth[range.clone()]),
+            fit: fitted.unwrap_or_default(),
+            vus_window: table.vus_window,
+        };
+        part.results.push(trial.judge(&mut part.curve));
+    }
+    if work.pictures {
+        let result = &outcome.parts[0].results[0];
+        outcome.pictures.push(Picture::new(result, scored, at, table.frame.row(series), table.offset));
+    }
+    outcome
+}
