@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use models::{ForecastError, Forecaster};
 use tsdb::{
-    Bound, Frame, FrameError, Limits, RangeQuery, Read, ReadError, ReadFault, Rejected, Timestamp, Write, WriteError,
+    Bound, Frame, FrameError, Labels, Limits, RangeQuery, Read, ReadError, ReadFault, Rejected, Timestamp, Write, WriteError,
 };
 
 use crate::context::History;
 use crate::covariates;
+use crate::drift::Sample;
+use crate::feedback::{Verdict, heed};
 use crate::incident::{Anomalous, anomalous};
 use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
 use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
@@ -111,6 +113,8 @@ pub struct Watch {
     unsure_until: Option<Timestamp>,
     names: Names,
     anomalous: Vec<Anomalous>,
+    verdicts: Arc<[Verdict]>,
+    samples: Vec<(Timestamp, Sample)>,
 }
 
 /// How far a pipeline has judged, for whoever goes on with it.
@@ -137,6 +141,8 @@ impl Watch {
             unsure_until: None,
             names,
             anomalous: vec![],
+            verdicts: Arc::default(),
+            samples: vec![],
         }
     }
 
@@ -165,6 +171,21 @@ impl Watch {
     /// turn in which it was. After a restart the points of the last turn come again.
     pub fn take_anomalous(&mut self) -> Vec<Anomalous> {
         std::mem::take(&mut self.anomalous)
+    }
+
+    /// The series whose history is kept.
+    pub fn series(&self) -> &[Labels] {
+        self.history.series()
+    }
+
+    /// Scores from now on with the thresholds that these verdicts have moved, instead of those before.
+    pub fn heed(&mut self, verdicts: Arc<[Verdict]>) {
+        self.verdicts = verdicts;
+    }
+
+    /// What was counted for [`crate::drift`], by the hour, since this was last asked.
+    pub fn take_samples(&mut self) -> Vec<(Timestamp, Sample)> {
+        std::mem::take(&mut self.samples)
     }
 
     /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
@@ -252,12 +273,14 @@ impl Watch {
 
     async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
         let outlook = self.outlook(turn.origin, report).await?;
-        let (found, frames) = tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
-            let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
-            sheet.judge(turn, &outlook, &self.history, &self.pipeline);
-            let scored = sheet.finish();
-            (anomalous(&scored), self.names.scores(scored))
-        });
+        let (found, samples, frames) =
+            tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
+                let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
+                sheet.judge(turn, &outlook, &self.history, &self.pipeline);
+                let mut scored = sheet.finish();
+                heed(&mut scored, &self.verdicts);
+                (anomalous(&scored), Sample::of(&scored), self.names.scores(scored))
+            });
         let mut frames = frames?;
         if self.unsure_until.is_some_and(|until| turn.first <= until) {
             self.blank_written(&mut frames, turn).await?;
@@ -271,6 +294,7 @@ impl Watch {
             return Err(error.into());
         }
         self.anomalous.extend(found);
+        self.samples.extend(samples);
         Ok(())
     }
 
@@ -442,7 +466,6 @@ mod tests {
     use super::*;
     use crate::outlook::Known;
     use crate::pipeline::{Covariate, Mode};
-    use tsdb::Labels;
 
     use crate::testing::{LastValue, Memory, pipeline, wave};
 

@@ -1,5 +1,6 @@
 //! The program `openanomaly`: flags, configuration, assembly.
 
+pub mod advice;
 pub mod api;
 pub mod app;
 pub mod assembly;
@@ -15,6 +16,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod page;
 pub mod preferred;
+pub mod recipe;
 pub mod registry;
 pub mod render;
 pub mod store;

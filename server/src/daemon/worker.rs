@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::database::incidents::Scene;
 use crate::database::runs::{self, Prediction, Run};
 use crate::jobs::{self, Kind, NewJob};
+use crate::recipe::Recipe;
 
 /// Now.
 pub fn now() -> Timestamp {
@@ -63,10 +64,18 @@ impl Ticks {
     }
 }
 
-/// Runs `pipeline`, with the trained `version` of its model where there is one, until `stop` says so. A pass that has begun is finished first.
-pub async fn work(pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App, mut stop: watch::Receiver<bool>) {
+/// Runs `pipeline`, with the trained `version` of its model where there is one, until `stop` says so. A pass that has begun
+/// is finished first. `recipe` says what its scores are made with.
+pub async fn work(
+    pipeline: Pipeline,
+    version: Option<i64>,
+    recipe: Arc<Recipe>,
+    ports: Ports,
+    app: App,
+    mut stop: watch::Receiver<bool>,
+) {
     let (mut worker, mut watch) = tokio::select! {
-        started = Worker::start(pipeline, version, ports, app) => started,
+        started = Worker::start(pipeline, version, recipe, ports, app) => started,
         _ = stop.wait_for(|stop| *stop) => return,
     };
     loop {
@@ -120,7 +129,13 @@ struct Worker {
 impl Worker {
     /// Finds out how soon the stores see what is written and how far an earlier run came, and makes the model ready;
     /// tries again, ever more slowly, until they answer.
-    async fn start(mut pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App) -> (Self, Watch) {
+    async fn start(
+        mut pipeline: Pipeline,
+        version: Option<i64>,
+        recipe: Arc<Recipe>,
+        ports: Ports,
+        app: App,
+    ) -> (Self, Watch) {
         let started = now();
         let mut worker = Self::new(&pipeline, version, app, started);
         if let Some(version) = version {
@@ -141,7 +156,7 @@ impl Worker {
         }
         // What has not settled is not complete.
         pipeline.data_delay = pipeline.data_delay.max(source_settles);
-        worker.scene = Scene::of(&pipeline);
+        worker.scene = Scene::of(&pipeline).made_with(recipe);
         let begin = started - pipeline.data_delay;
         let mut watch = Watch::new(pipeline, ports);
         let done = worker.done(started).await;
@@ -255,13 +270,14 @@ impl Worker {
         // Should this be cut off, nobody knows what was written.
         let unsure = Standing { unsure_until: before.unsure_until.max(Some(tick)), ..before };
         *seat = Some(AtWork { since, standing: unsure });
+        watch.heed(self.app.advice.verdicts(&self.name));
         let outcome = watch.judge(tick).await;
         *seat = Some(AtWork { since, standing: watch.standing() });
         outcome
     }
 
-    async fn run(&self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
-        let metrics = &self.app.metrics;
+    async fn run(&mut self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
+        let metrics = self.app.metrics.clone();
         if missed > 0 {
             metrics.skipped(&self.name, stage.name(), missed);
         }
@@ -281,7 +297,7 @@ impl Worker {
     }
 
     /// Has the pass remembered, what it found, and what is known of its forecast.
-    fn note(&self, watch: &mut Watch, stage: Stage, run: Run) {
+    fn note(&mut self, watch: &mut Watch, stage: Stage, run: Run) {
         let found = watch.take_anomalous();
         let pipeline = watch.pipeline();
         let made = stage == Stage::Forecast && run.error.is_none();
@@ -298,6 +314,7 @@ impl Worker {
         });
         self.app.journal.note(Entry::Run(run, prediction.map(Box::new)));
         if !found.is_empty() {
+            self.scene = self.scene.clone().watching(watch.series());
             self.app.journal.note(Entry::Anomalous(self.scene.clone(), found));
         }
     }

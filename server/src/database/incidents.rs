@@ -1,26 +1,82 @@
-//! Incidents: anomalous points of one series that belong together.
+//! Incidents: anomalous points that belong together, of one series or of several that deviate together.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod record;
 
-use engine::Pipeline;
-use engine::incident::{Anomalous, Episode, Joined, Point, join, reach};
-use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
+use engine::incident::{Severity, Telling};
+use sqlx::{AssertSqlSafe, FromRow};
 use tsdb::{Labels, Timestamp};
 
 use super::select::{Select, placeholders};
 use super::{Database, DatabaseError};
 use crate::api::page::{Cursor, Limit};
-use crate::app::new_id;
 
-/// How many rows one statement writes at most: SQLite binds no more than 32,766 values.
-const CHUNK: usize = 500;
+pub use record::{Scene, insert, record};
 
 /// One incident.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct Incident {
     /// Its id.
     pub id: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The series of the point with the highest score, as PromQL writes it.
+    pub series: String,
+    /// That series' labels, a JSON object.
+    pub labels: String,
+    /// The first point above 1.
+    pub start_ms: i64,
+    /// The last point above 1.
+    pub end_ms: i64,
+    /// The point with the highest score.
+    pub peak_ms: i64,
+    /// The highest score.
+    pub peak_score: f64,
+    /// What came there.
+    pub peak_actual: f64,
+    /// What was expected there.
+    pub peak_expected: f64,
+    /// The lower edge of the band there.
+    pub peak_lower: f64,
+    /// The upper edge of the band there.
+    pub peak_upper: f64,
+    /// How many points are above 1.
+    pub points: i64,
+    /// What its episodes weigh together.
+    pub weight: f64,
+    /// How many series are part of it.
+    pub members: i64,
+    /// How many series the pipeline watched; 0 where that is not known.
+    pub watched: i64,
+    /// The labels that tell its series from the others, a JSON list.
+    pub telling: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: String,
+    /// 1 once it has lasted as long as the pipeline asks for, else 0.
+    pub confirmed: i64,
+    /// Until when another point may still belong to it.
+    pub open_until_ms: i64,
+    /// The hash of what it was first found with.
+    pub recipe: Option<String>,
+    /// When it was first recorded.
+    pub created_ms: i64,
+    /// When it last changed.
+    pub changed_ms: i64,
+}
+
+impl Incident {
+    /// The labels that tell its series from the others.
+    pub fn telling(&self) -> Vec<Telling> {
+        serde_json::from_str(&self.telling).unwrap_or_default()
+    }
+}
+
+/// An episode: points of one series that belong together, as a part of an incident.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct Member {
+    /// Its id.
+    pub id: String,
+    /// The incident.
+    pub incident: String,
     /// The pipeline.
     pub pipeline: String,
     /// The source series, as PromQL writes it.
@@ -45,12 +101,16 @@ pub struct Incident {
     pub peak_upper: f64,
     /// How many points are above 1.
     pub points: i64,
-    /// Until when another point may still belong to it.
-    pub open_until_ms: i64,
-    /// When it was first recorded.
-    pub created_ms: i64,
-    /// When it last changed.
-    pub changed_ms: i64,
+    /// What it contributes to the incident.
+    pub weight: f64,
+}
+
+impl Member {
+    /// The source series' labels.
+    pub fn labels(&self) -> Labels {
+        let pairs: std::collections::BTreeMap<String, String> = serde_json::from_str(&self.labels).unwrap_or_default();
+        Labels::new(pairs).unwrap_or_else(|_| Labels::metric(""))
+    }
 }
 
 /// Which incidents are asked for.
@@ -66,11 +126,19 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Those whose highest score is at least this.
     pub min_score: Option<f64>,
+    /// Those that are at least so bad.
+    pub severity: Option<Severity>,
+    /// Whether those are listed too that have not lasted yet as long as their pipeline asks for.
+    pub pending: bool,
     /// Those that may still go on at a time, or those that may not.
     pub open: Option<(bool, Timestamp)>,
     /// Those after this place in the list.
     pub after: Option<Cursor>,
 }
+
+/// That a series of an incident has a label.
+const HAS_LABEL: &str = "EXISTS (SELECT 1 FROM episodes WHERE episodes.incident = incidents.id \
+                         AND REPLACE(episodes.labels, ?, '') <> episodes.labels)";
 
 /// The incidents that pass `filter`, those that began last first, with one more than `limit` where there are so many.
 ///
@@ -82,10 +150,17 @@ pub async fn list(database: &Database, filter: Filter, limit: Limit) -> Result<V
         .and_if("end_ms >= ?", filter.from.map(Timestamp::millis))
         .and_if("start_ms < ?", filter.until.map(Timestamp::millis))
         .and_if("peak_score >= ?", filter.min_score);
+    if let Some(least) = filter.severity {
+        let names = Severity::ALL.into_iter().filter(|one| *one >= least).map(|one| one.name().to_owned());
+        select = select.and_in("severity", names);
+    }
+    if !filter.pending {
+        select = select.and("confirmed = ?", [1.into()]);
+    }
     for (name, value) in filter.labels {
         // A pair with its quotes can't be part of another: inside a text, quotes are escaped.
         let pair = format!("{}:{}", serde_json::Value::from(name), serde_json::Value::from(value));
-        select = select.and("REPLACE(labels, ?, '') <> labels", [pair.into()]);
+        select = select.and(HAS_LABEL, [pair.into()]);
     }
     match filter.open {
         Some((true, now)) => select = select.and("open_until_ms >= ?", [now.millis().into()]),
@@ -119,6 +194,7 @@ pub async fn changed(
 ) -> Result<Vec<Incident>, DatabaseError> {
     Select::all("incidents")
         .and_if("pipeline = ?", pipeline)
+        .and("confirmed = ?", [1.into()])
         .and("(changed_ms, id) > (?, ?)", [after.at_ms.into(), after.id.into()])
         .then("ORDER BY changed_ms, id LIMIT ?", [most.into()])
         .rows(database)
@@ -135,181 +211,64 @@ pub async fn last_change(database: &Database) -> Result<Cursor, DatabaseError> {
     Ok(last.map_or(Cursor { at_ms: 0, id: String::new() }, |last| Cursor { at_ms: last.changed_ms, id: last.id }))
 }
 
-/// Records what was `found` anomalous in the series of `pipeline`: points within reach of a known incident extend it,
-/// others begin a new one. The same points may come again, and change nothing.
+/// The episodes of `incidents`, of each the `most` that contribute most, in that order.
 ///
 /// # Errors
-/// The database can't be read or written; then nothing is recorded.
-pub async fn record(database: &Database, pipeline: &Pipeline, found: &[Anomalous]) -> Result<(), DatabaseError> {
-    let mut transaction = database.begin().await?;
-    insert(&mut transaction, database.clock(), &Scene::of(pipeline), found).await?;
-    Ok(transaction.commit().await?)
-}
-
-/// What of a pipeline matters for its incidents.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scene {
-    pipeline: String,
-    reach: Duration,
-    /// How long after its last point an incident may still be extended.
-    patience: Duration,
-}
-
-impl Scene {
-    /// That of `pipeline`.
-    pub fn of(pipeline: &Pipeline) -> Self {
-        let reach = reach(pipeline.step);
-        // A pass is due once in a gap, and may take as long as one.
-        let patience = reach + pipeline.data_delay + pipeline.anomaly_schedule.largest_gap() * 2;
-        Self { pipeline: pipeline.name.clone(), reach, patience }
+/// The database can't be read.
+pub async fn members(
+    database: &Database,
+    incidents: &[&str],
+    most: i64,
+) -> Result<Vec<Member>, DatabaseError> {
+    if incidents.is_empty() {
+        return Ok(vec![]);
     }
+    let ids: Vec<String> = (1..=incidents.len()).map(|at| format!("${at}")).collect();
+    let select = format!(
+        "SELECT * FROM (SELECT episodes.*, ROW_NUMBER() OVER (PARTITION BY incident \
+         ORDER BY weight DESC, start_ms, id) AS place FROM episodes WHERE incident IN ({})) AS ranked \
+         WHERE place <= ${} ORDER BY incident, place",
+        ids.join(", "),
+        incidents.len() + 1
+    );
+    let query = incidents.iter().fold(sqlx::query_as(AssertSqlSafe(select)), |query, id| query.bind(id.to_string()));
+    Ok(query.bind(most).fetch_all(&database.pool).await?)
 }
 
-/// The same as a part of a transaction that [`Database::begin`] has begun, on a database with that `clock`.
+/// How many incidents of each pipeline and severity are open at `now`, of those that have lasted as long as their
+/// pipeline asks for.
 ///
 /// # Errors
-/// The database can't be read or written.
-pub async fn insert(
-    transaction: &mut Transaction<'_, Any>,
-    clock: &'static str,
-    scene: &Scene,
-    found: &[Anomalous],
-) -> Result<(), sqlx::Error> {
-    let mut series: BTreeMap<&Labels, Vec<Point>> = BTreeMap::new();
-    for one in found {
-        series.entry(&one.series).or_default().extend(&one.points);
-    }
-    let times = || series.values().flatten().map(|point| point.at);
-    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(()) };
-    let now = take_turns(transaction, clock).await?;
-    let mut known: BTreeMap<String, Vec<Incident>> = BTreeMap::new();
-    for incident in near(transaction, scene, first, last).await? {
-        known.entry(incident.series.clone()).or_default().push(incident);
-    }
-    let (mut changed, mut gone) = (vec![], vec![]);
-    for (labels, points) in &series {
-        let name = text(&labels.to_string());
-        let known = known.remove(&name).unwrap_or_default();
-        let episodes: Vec<Episode> = known.iter().map(Incident::episode).collect();
-        for joined in join(&episodes, points, scene.reach) {
-            let parts = joined.known.iter().map(|at| &known[*at]);
-            let row = row(scene, labels, &joined, parts.clone().next(), now);
-            gone.extend(parts.skip(1).map(|part| (part.id.clone(), row.id.clone())));
-            changed.push(row);
-        }
-    }
-    drop_joined(transaction, &gone).await?;
-    write(transaction, &changed).await
+/// The database can't be read.
+pub async fn open(database: &Database, now: Timestamp) -> Result<Vec<Incident>, DatabaseError> {
+    Select::all("incidents")
+        .and("open_until_ms >= ?", [now.millis().into()])
+        .and("confirmed = ?", [1.into()])
+        .then("ORDER BY pipeline, start_ms DESC, id LIMIT ?", [MOST_OPEN.into()])
+        .rows(database)
+        .await
 }
 
-/// Lets only one at a time look for incidents and write them, and answers the time of this turn: the database's, and
-/// later than that of any turn before. So whoever follows the changes by their times misses none.
-async fn take_turns(transaction: &mut Transaction<'_, Any>, clock: &'static str) -> Result<Timestamp, sqlx::Error> {
-    let statement = "INSERT INTO settings (name, value) VALUES ('turn of incidents', '') \
-                     ON CONFLICT (name) DO UPDATE SET value = ''";
-    sqlx::query(statement).execute(&mut **transaction).await?;
-    let query = format!("SELECT {clock}, CAST(COALESCE(MAX(changed_ms), 0) AS BIGINT) FROM incidents");
-    let (now, last): (i64, i64) = sqlx::query_as(AssertSqlSafe(query)).fetch_one(&mut **transaction).await?;
-    Ok(Timestamp::from_millis(now.max(last + 1)))
-}
+/// How many open incidents are looked at.
+const MOST_OPEN: i64 = 10_000;
 
-/// The incidents of a pipeline that points from `first` to `last` may belong to, in order.
-async fn near(
-    transaction: &mut Transaction<'_, Any>,
-    scene: &Scene,
-    first: Timestamp,
-    last: Timestamp,
-) -> Result<Vec<Incident>, sqlx::Error> {
-    let query =
-        "SELECT * FROM incidents WHERE pipeline = $1 AND end_ms >= $2 AND start_ms <= $3 ORDER BY series, start_ms";
-    let query = sqlx::query_as(query).bind(scene.pipeline.clone());
-    let query = query.bind((first - scene.reach).millis()).bind((last + scene.reach).millis());
-    query.fetch_all(&mut **transaction).await
-}
-
-/// The row of an episode, in the place of `old` where it has grown out of that.
-fn row(scene: &Scene, labels: &Labels, joined: &Joined, old: Option<&Incident>, now: Timestamp) -> Incident {
-    let episode = joined.episode;
-    Incident {
-        id: old.map_or_else(new_id, |old| old.id.clone()),
-        pipeline: scene.pipeline.clone(),
-        series: text(&labels.to_string()),
-        labels: json(labels),
-        start_ms: episode.first.millis(),
-        end_ms: episode.last.millis(),
-        peak_ms: episode.peak.at.millis(),
-        peak_score: episode.peak.score,
-        peak_actual: episode.peak.actual,
-        peak_expected: episode.peak.expected,
-        peak_lower: episode.peak.lower,
-        peak_upper: episode.peak.upper,
-        points: i64::try_from(episode.points).unwrap_or(i64::MAX),
-        open_until_ms: (episode.last + scene.patience).millis(),
-        created_ms: old.map_or(now.millis(), |old| old.created_ms),
-        changed_ms: now.millis(),
-    }
-}
-
-/// A text that every database takes.
-fn text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// Labels as a JSON object, the metric's name among them.
-pub fn json(labels: &Labels) -> String {
-    let pairs = labels.iter().map(|(name, value)| (name.to_string(), serde_json::Value::from(text(value))));
-    serde_json::Value::Object(pairs.collect()).to_string()
-}
-
-/// Takes out the incidents that became part of another, and lets what was said of them be said of that.
-async fn drop_joined(transaction: &mut Transaction<'_, Any>, gone: &[(String, String)]) -> Result<(), sqlx::Error> {
-    for (id, into) in gone {
-        let feedback = sqlx::query("UPDATE feedback SET incident = $1 WHERE incident = $2");
-        feedback.bind(into.clone()).bind(id.clone()).execute(&mut **transaction).await?;
-        let incident = sqlx::query("DELETE FROM incidents WHERE id = $1").bind(id.clone());
-        incident.execute(&mut **transaction).await?;
-    }
-    Ok(())
-}
-
-async fn write(transaction: &mut Transaction<'_, Any>, incidents: &[Incident]) -> Result<(), sqlx::Error> {
-    for chunk in incidents.chunks(CHUNK) {
-        let statement = format!(
-            "INSERT INTO incidents (id, pipeline, series, labels, start_ms, end_ms, peak_ms, peak_score, peak_actual, \
-             peak_expected, peak_lower, peak_upper, points, open_until_ms, created_ms, changed_ms) VALUES {} \
-             ON CONFLICT (id) DO UPDATE SET start_ms = excluded.start_ms, end_ms = excluded.end_ms, \
-             peak_ms = excluded.peak_ms, peak_score = excluded.peak_score, peak_actual = excluded.peak_actual, \
-             peak_expected = excluded.peak_expected, peak_lower = excluded.peak_lower, \
-             peak_upper = excluded.peak_upper, points = excluded.points, \
-             open_until_ms = excluded.open_until_ms, changed_ms = excluded.changed_ms",
-            placeholders(chunk.len(), 16)
-        );
-        let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, one| {
-            let query = query.bind(&one.id).bind(&one.pipeline).bind(&one.series).bind(&one.labels);
-            let query = query.bind(one.start_ms).bind(one.end_ms).bind(one.peak_ms).bind(one.peak_score);
-            let query = query.bind(one.peak_actual).bind(one.peak_expected).bind(one.peak_lower);
-            let query = query.bind(one.peak_upper).bind(one.points).bind(one.open_until_ms);
-            query.bind(one.created_ms).bind(one.changed_ms)
-        });
-        query.execute(&mut **transaction).await?;
-    }
-    Ok(())
-}
-
-impl Incident {
-    fn episode(&self) -> Episode {
-        let at = Timestamp::from_millis;
-        let peak = Point {
-            at: at(self.peak_ms),
-            score: self.peak_score,
-            actual: self.peak_actual,
-            expected: self.peak_expected,
-            lower: self.peak_lower,
-            upper: self.peak_upper,
-        };
-        let points = u64::try_from(self.points).unwrap_or(0);
-        Episode { first: at(self.start_ms), last: at(self.end_ms), peak, points }
-    }
+/// The episodes of the series of `pipeline` that have points between two times, the heaviest first.
+///
+/// # Errors
+/// The database can't be read.
+pub async fn episodes_between(
+    database: &Database,
+    pipeline: &str,
+    (from, until): (Timestamp, Timestamp),
+    most: i64,
+) -> Result<Vec<Member>, DatabaseError> {
+    Select::all("episodes")
+        .and("pipeline = ?", [pipeline.to_owned().into()])
+        .and("end_ms >= ?", [from.millis().into()])
+        .and("start_ms <= ?", [until.millis().into()])
+        .then("ORDER BY weight DESC LIMIT ?", [most.into()])
+        .rows(database)
+        .await
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! History scored once, in order; what is there already stays as it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::backfill::{Backfill, Piece};
+use engine::feedback::heed;
 use engine::incident::anomalous;
 use engine::{Pipeline, Ports, Report};
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use crate::daemon::standings::AtWork;
 use crate::daemon::worker::settling;
 use crate::database::incidents::Scene;
 use crate::database::jobs;
+use crate::recipe::Recipe;
 
 /// How long a store may not see samples of a day that it had none of before: VictoriaMetrics remembers for ten seconds
 /// that a day has no such series.
@@ -60,14 +63,14 @@ impl Place {
 pub async fn run(task: &Task) -> Result<Value, JobError> {
     let orders = Orders::read(&task.work.body)?;
     let (from, until) = orders.range(task.app.now())?;
-    let (pipeline, ports) = orders::ready(task, &orders).await?;
+    let orders::Ready { pipeline, ports, recipe } = orders::recorded(task, &orders).await?;
     if !pipeline.mode.scores() {
         return Err(JobError::Failed(format!("pipeline `{}` scores nothing, as its mode says", pipeline.name)));
     }
     let first = Timestamp::from_millis(from.ceil(pipeline.step).millis());
     let start = first - pipeline.step;
     let place = task.checkpoint().unwrap_or_else(|| Place { after_ms: start.millis(), ..Place::default() });
-    let place = fill(task, pipeline, ports, (start, until), place).await?;
+    let place = fill(task, (pipeline, ports, recipe), (start, until), place).await?;
     let Place { series, scored, anomalous, inside, written, rejected, ref warnings, after_ms } = place;
     Ok(json!({
         "from": first.to_string(), "until": Timestamp::from_millis(after_ms).to_string(), "series": series,
@@ -82,14 +85,14 @@ fn part(part: usize, all: usize) -> Option<f64> {
 
 async fn fill(
     task: &Task,
-    mut pipeline: Pipeline,
-    ports: Ports,
+    (mut pipeline, ports, recipe): (Pipeline, Ports, Arc<Recipe>),
     (start, until): (Timestamp, Timestamp),
     mut place: Place,
 ) -> Result<Place, JobError> {
     let (source_settles, written_settles) = task.unless_stopped(settling(&ports)).await??;
     pipeline.data_delay = pipeline.data_delay.max(source_settles);
     let name = pipeline.name.clone();
+    let mut scene = Scene::of(&pipeline).made_with(recipe);
     let mut backfill = Backfill::new(pipeline, ports);
     let since = (task.app.now() - SEEN_AFTER).millis();
     let just_written = jobs::backfilled_since(&task.app.database, &name, &task.hold.id, since).await?;
@@ -100,7 +103,7 @@ async fn fill(
     loop {
         let after = Timestamp::from_millis(place.after_ms);
         let end = bound(&*task.unless_stopped(task.app.standings.seat(&name)).await?, &backfill, task, until);
-        let Some(Piece { scored, until: last, warnings }) = task.unless_stopped(backfill.score(after, end)).await??
+        let Some(Piece { mut scored, until: last, warnings }) = task.unless_stopped(backfill.score(after, end)).await??
         else {
             return Ok(place);
         };
@@ -109,11 +112,13 @@ async fn fill(
         if last > bound(&seat, &backfill, task, until) {
             continue;
         }
+        heed(&mut scored, &task.app.advice.verdicts(&name));
         let found = anomalous(&scored);
+        scene = scene.watching(scored.score.series());
         let report = backfill.write(scored).await?;
         drop(seat);
         if !found.is_empty() {
-            task.app.journal.note(Entry::Anomalous(Scene::of(backfill.pipeline()), found));
+            task.app.journal.note(Entry::Anomalous(scene.clone(), found));
         }
         place.count(last, report, warnings);
         let (done, all) = ((last.millis() - start.millis()) as f64, (end.millis() - start.millis()) as f64);
