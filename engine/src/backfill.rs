@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use models::ForecastError;
-use tsdb::{RangeQuery, Timestamp};
+use tsdb::{Limits, RangeQuery, Timestamp};
 
 use crate::context::History;
+use crate::feedback::Verdict;
+use crate::judge::Judge;
+use crate::mask::LevelShift;
 use crate::outlook::{context_start, newest, turns};
 use crate::output::Names;
 use crate::pass::{PassError, Ports, Report, compute, leave_out_written, limits};
 use crate::pipeline::Pipeline;
-use crate::replay::replay;
+use crate::replay::go_on;
 use crate::score::Scored;
+use crate::silence::Silence;
+use crate::warm;
 
 /// About how many points of a series are scored at a time.
 const PIECE: usize = 2000;
@@ -21,6 +26,7 @@ pub struct Backfill {
     pipeline: Arc<Pipeline>,
     ports: Ports,
     names: Names,
+    judge: Judge,
 }
 
 /// The scores of a piece of the history.
@@ -32,13 +38,29 @@ pub struct Piece {
     pub until: Timestamp,
     /// What the store said beside its answer.
     pub warnings: Vec<String>,
+    /// The shifts of levels that were accepted.
+    pub shifts: Vec<LevelShift>,
 }
 
 impl Backfill {
     /// The pipeline, and where it reads and writes.
     pub fn new(pipeline: Pipeline, ports: Ports) -> Self {
         let pipeline = Arc::new(pipeline);
-        Self { names: Names::new(pipeline.clone()), pipeline, ports }
+        Self { names: Names::new(pipeline.clone()), judge: Judge::new(pipeline.clone()), pipeline, ports }
+    }
+
+    /// Neither scores nor learns from what is in `silences`, and scores with the thresholds that `verdicts` have moved.
+    pub fn advise(&mut self, silences: Vec<Silence>, verdicts: Arc<[Verdict]>) {
+        self.judge.silence(silences);
+        self.judge.heed(verdicts);
+    }
+
+    /// A judge that has seen nothing, and is told the same as that of before.
+    fn fresh(&self) -> Judge {
+        let mut judge = Judge::new(self.pipeline.clone());
+        judge.silence(self.judge.silences().to_vec());
+        judge.heed(self.judge.verdicts().clone());
+        judge
     }
 
     /// The pipeline.
@@ -56,21 +78,42 @@ impl Backfill {
     ///
     /// # Errors
     /// The source can't be read, or the model fails.
-    pub async fn score(&self, after: Timestamp, until: Timestamp) -> Result<Option<Piece>, PassError> {
+    pub async fn score(&mut self, after: Timestamp, until: Timestamp) -> Result<Option<Piece>, PassError> {
         let step = self.pipeline.step;
         let bound = (after + step.times(PIECE.max(self.pipeline.horizon_points))).min(until);
         let turns: Vec<_> = turns(&self.pipeline, after, bound).collect();
         let (Some(first), Some(last)) = (turns.first(), turns.last()) else { return Ok(None) };
         // The last turn may be cut off by the bound, and then goes on with the same forecast.
-        let (start, end) = (context_start(&self.pipeline, first.origin), last.last);
+        let (first, end) = (self.first_origin(first.origin, after), last.last);
+        let start = context_start(&self.pipeline, first);
         let Some(query) = RangeQuery::new(&self.pipeline.query, start, end, step) else { return Ok(None) };
-        let answer = self.ports.source.read(&query, &limits(&self.pipeline)).await?;
-        let (pipeline, model) = (self.pipeline.clone(), self.ports.model.clone());
-        let work = move || replay(&pipeline, &*model, &History::of(answer.frame), after, end);
-        let scored = compute(self.ports.model.waits(), work).await;
+        let answer = self.ports.source.read(&query, &self.limits(after)).await?;
+        let history = History::of(answer.frame);
+        let fresh = self.fresh();
+        let mut judge = std::mem::replace(&mut self.judge, fresh);
+        if judge.until() != Some(after) {
+            judge = self.fresh();
+            warm::recall(&mut judge, &self.names, &*self.ports.written, &history, (start, after)).await?;
+        }
+        let model = self.ports.model.clone();
+        let work = move || go_on(&mut judge, &*model, &history, after, end).map(|scored| (judge, scored));
+        let done = compute(self.ports.model.waits(), work).await;
         let panicked = || Err(ForecastError::new(&self.pipeline.model.id, "the model panicked"));
-        let scored = scored.unwrap_or_else(panicked)?;
-        Ok(Some(Piece { scored, until: end, warnings: answer.warnings }))
+        let (judge, (scored, shifts)) = done.unwrap_or_else(panicked)?;
+        self.judge = judge;
+        Ok(Some(Piece { scored, until: end, warnings: answer.warnings, shifts }))
+    }
+
+    /// The origin of the first forecast that the points after `after` need, if that is `origin` for a judge that goes on.
+    fn first_origin(&self, origin: Timestamp, after: Timestamp) -> Timestamp {
+        if self.judge.until() == Some(after) {
+            return origin;
+        }
+        turns(&self.pipeline, self.judge.since(after), after).next().map_or(origin, |turn| turn.origin.min(origin))
+    }
+
+    fn limits(&self, after: Timestamp) -> Limits {
+        if self.judge.until() == Some(after) { limits(&self.pipeline) } else { warm::wide_limits(&self.pipeline) }
     }
 
     /// Writes what is not there yet of the scores of a piece.

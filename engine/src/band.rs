@@ -58,7 +58,8 @@ impl Band {
         }
     }
 
-    /// The band that `anomaly` asks for around `forecast`, which must have the levels of [`levels`].
+    /// The band that the technique of `anomaly` reads off `forecast`, which must have the levels of [`levels`]; not shaped
+    /// yet.
     ///
     /// # Errors
     /// The forecast's quantiles cross.
@@ -74,7 +75,7 @@ impl Band {
             };
             let (low, median, high) = (row(edges.low), row(0.5), row(1.0 - edges.low));
             for at in 0..forecast.horizon() {
-                let band = edges.widen(low[at], median[at], high[at]).shape(anomaly);
+                let band = edges.widen(low[at], median[at], high[at]);
                 expected.push(band.expected);
                 lower.push(band.lower);
                 upper.push(band.upper);
@@ -86,6 +87,16 @@ impl Band {
     /// How many series there are.
     pub fn series(&self) -> usize {
         self.expected.len().checked_div(self.horizon).unwrap_or(0)
+    }
+
+    /// Takes what `other`, a band of the same horizon, says of its rows for the rows `rows` of this one.
+    pub(crate) fn replace(&mut self, rows: &[usize], other: &Self) {
+        for (from, to) in rows.iter().enumerate() {
+            let (from, to) = (from * self.horizon, to * self.horizon);
+            self.expected[to..to + self.horizon].copy_from_slice(&other.expected[from..from + self.horizon]);
+            self.lower[to..to + self.horizon].copy_from_slice(&other.lower[from..from + self.horizon]);
+            self.upper[to..to + self.horizon].copy_from_slice(&other.upper[from..from + self.horizon]);
+        }
     }
 
     /// What was expected of `series`, `ahead` steps after the first (from 0); NaN where the band doesn't reach.
@@ -140,7 +151,8 @@ impl Edges {
 
 impl Expectation {
     /// Widened by `scale`, and cut to the data's range where that is asked for.
-    fn shape(self, anomaly: &Anomaly) -> Self {
+    #[must_use]
+    pub fn shaped(self, anomaly: &Anomaly) -> Self {
         let (scale, (lowest, highest)) = (anomaly.scale, anomaly.data_range);
         let shaped = Self {
             expected: self.expected,
@@ -171,7 +183,7 @@ mod tests {
     fn check(anomaly: &Anomaly, expected: [f64; 3]) {
         let mut forecast = Forecast::unknown(1, levels(anomaly.technique), 1);
         forecast.values_mut().copy_from_slice(&[8.0, 10.0, 14.0]);
-        let band = Band::around(&forecast, anomaly).unwrap().at(0, 0);
+        let band = Band::around(&forecast, anomaly).unwrap().at(0, 0).shaped(anomaly);
         for (got, want) in [band.lower, band.expected, band.upper].into_iter().zip(expected) {
             assert!((got - want).abs() < 1e-9, "{band:?} is not {expected:?}");
         }

@@ -123,6 +123,16 @@ impl History {
         self.start = self.start + self.step.times(surplus);
     }
 
+    /// Gives back the room of the points before `first`.
+    pub fn forget_before(&mut self, first: Timestamp) {
+        let surplus = self.offset(first).clamp(0, self.points as i64) as usize;
+        let kept = self.points - surplus;
+        let rows = (0..self.series.len()).map(|row| row * self.stride + surplus);
+        self.values = rows.flat_map(|at| &self.values[at..at + kept]).copied().collect();
+        (self.points, self.stride) = (kept, kept);
+        self.start = self.start + self.step.times(surplus);
+    }
+
     /// Takes out the series without any value since `since`; says whether there were any, so that row numbers
     /// have changed.
     pub fn forget_ended(&mut self, since: Timestamp) -> bool {
@@ -228,6 +238,10 @@ mod tests {
         assert_eq!(history.series(), [Labels::metric("c")]);
         assert_eq!(all(&history, 0), text(&[GAP, GAP, 5.0, GAP, GAP]));
         assert!(!history.forget_ended(Timestamp::from_seconds(2)));
+        history.forget_before(Timestamp::from_seconds(2));
+        assert_eq!((history.start(), text(history.range(0, history.start(), history.end()))), (Timestamp::from_seconds(2), text(&[5.0, GAP, GAP])));
+        history.extend(&frame(5, &[("c", &[6.0])]), 10);
+        assert_eq!(all(&history, 0), text(&[5.0, GAP, GAP, 6.0]));
     }
 
     #[test]

@@ -233,6 +233,11 @@ impl Drift {
         events
     }
 
+    /// The beginning of the hour that is being counted; none where nothing was.
+    pub fn hour(&self) -> Option<Timestamp> {
+        self.hours.back().map(|(hour, _)| Timestamp::from_millis(hour * HOUR_MS))
+    }
+
     /// How far each kind is on the way to a drift; 1 is one.
     pub fn levels(&self) -> [(Kind, f64); 3] {
         let input = (self.stability / STABILITY).min(self.shifted_for as f64 / SUSTAINED as f64);

@@ -12,13 +12,10 @@
 //!
 //! The score is divided by the threshold, so that 1 stays the edge.
 
-use std::time::Duration;
-
 use tsdb::{Labels, Timestamp};
 
-use crate::score::{HIGHEST_SCORE, Scored};
+use crate::score::HIGHEST_SCORE;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// How many days a verdict counts in full, and after how many nothing of it is left.
@@ -159,43 +156,21 @@ impl Verdict {
     }
 }
 
-/// What the newest of `verdicts` that is about `point` of the series `labels` does to it.
-pub fn moved<'a>(verdicts: &'a [Verdict], labels: &Labels, point: &Seen) -> Option<Moved<'a>> {
+/// What the newest of `verdicts` that is about `point` does to it; all of them are about its series.
+pub fn moved<'a>(verdicts: &'a [Verdict], point: &Seen) -> Option<Moved<'a>> {
     let about = verdicts.iter().filter(|one| one.side == point.side && one.count(point.at) > 0.0);
-    let newest = about.filter(|one| one.is_for(labels)).max_by_key(|one| one.given)?;
+    let newest = about.max_by_key(|one| one.given)?;
     Some(Moved { verdict: newest, threshold: newest.threshold(point) })
 }
 
-/// Divides the scores of `scored` by the thresholds that `verdicts` have moved.
-pub fn heed(scored: &mut Scored, verdicts: &[Verdict]) {
-    let (start, end) = (scored.score.start(), scored.score.end());
-    let live: Vec<&Verdict> = verdicts.iter().filter(|one| one.given < end && start < one.given + DAY * DAYS.1).collect();
-    if live.is_empty() {
-        return;
+/// The `score` of what came, and what was expected, divided by the threshold that `verdicts` on its series have moved.
+pub fn heeded(verdicts: &[Verdict], at: Timestamp, (actual, expected): (f64, f64), score: f64) -> f64 {
+    // Most series have none, and most points are no candidates.
+    if verdicts.is_empty() || score.is_nan() || score == 0.0 {
+        return score;
     }
-    for row in 0..scored.score.series().len() {
-        let labels = &scored.score.series()[row];
-        let own: Vec<Verdict> = live.iter().filter(|one| one.is_for(labels)).map(|one| (*one).clone()).collect();
-        if !own.is_empty() {
-            heed_row(scored, row, &own);
-        }
-    }
-}
-
-fn heed_row(scored: &mut Scored, row: usize, own: &[Verdict]) {
-    let labels = scored.score.series()[row].clone();
-    for point in 0..scored.score.points() {
-        let (actual, expected) = (scored.y.row(row)[point], scored.yhat.row(row)[point]);
-        let score = scored.score.row(row)[point];
-        if score.is_nan() || score == 0.0 {
-            continue;
-        }
-        let (side, deviation) = (Side::of(actual, expected), (actual - expected).abs());
-        let seen = Seen { at: scored.score.time(point), side, score, deviation };
-        if let Some(moved) = moved(own, &labels, &seen) {
-            scored.score.row_mut(row)[point] = (score / moved.threshold).min(HIGHEST_SCORE);
-        }
-    }
+    let seen = Seen { at, side: Side::of(actual, expected), score, deviation: (actual - expected).abs() };
+    moved(verdicts, &seen).map_or(score, |moved| (score / moved.threshold).min(HIGHEST_SCORE))
 }
 
 #[cfg(test)]
@@ -232,8 +207,8 @@ mod tests {
     /// The score that is left of `score`, 5 a unit of it away from what was expected, `hours` after midnight.
     fn left(said: Said, series: &str, hours: i64, score: f64) -> f64 {
         let seen = Seen { at: at(hours * HOUR), side: Side::Above, score, deviation: 5.0 * score };
-        let verdicts = [verdict(said)];
-        moved(&verdicts, &labels(series), &seen).map_or(score, |moved| score / moved.threshold)
+        let verdicts: Vec<Verdict> = [verdict(said)].into_iter().filter(|one| one.is_for(&labels(series))).collect();
+        moved(&verdicts, &seen).map_or(score, |moved| score / moved.threshold)
     }
 
     fn check(said: Said, series: &str, hours: i64, score: f64, expected: f64) {
@@ -269,7 +244,7 @@ mod tests {
         let verdicts = [Verdict { score: 1000.0, ..verdict(Said::Expected) }];
         let left = |deviation: f64| {
             let seen = Seen { at: at(34 * HOUR), side: Side::Above, score: 1000.0, deviation };
-            1000.0 / moved(&verdicts, &labels(A), &seen).unwrap().threshold
+            1000.0 / moved(&verdicts, &seen).unwrap().threshold
         };
         assert!(left(20.0) < 1.0 && (left(40.0) - 1000.0).abs() < 1e-6, "{} {}", left(20.0), left(40.0));
     }
@@ -281,7 +256,7 @@ mod tests {
         check(Said::Expected, A, 11, 4.0, 4.0);
         check(Said::Expected, A, 12, 4.0, 4.0);
         let below = Seen { at: at(34 * HOUR), side: Side::Below, score: 4.0, deviation: 20.0 };
-        assert_eq!(moved(&[verdict(Said::Expected)], &labels(A), &below), None);
+        assert_eq!(moved(&[verdict(Said::Expected)], &below), None);
         let nobody = Verdict { scope: vec![], ..verdict(Said::Expected) };
         assert!(!nobody.is_for(&labels(A)));
     }
@@ -303,25 +278,24 @@ mod tests {
         let second = Verdict { id: "w".into(), given: at(13 * HOUR), ..verdict(Said::Anomaly) };
         let seen = Seen { at: at(34 * HOUR), side: Side::Above, score: 2.0, deviation: 10.0 };
         for verdicts in [[first.clone(), second.clone()], [second, first]] {
-            assert_eq!(moved(&verdicts, &labels(A), &seen).unwrap().verdict.id, "w");
+            assert_eq!(moved(&verdicts, &seen).unwrap().verdict.id, "w");
         }
     }
 
     #[test]
-    fn scores_are_moved_where_they_stand() {
-        let frame = |values: [f64; 6]| {
-            let series = vec![labels(A), labels("m{host=\"b\"}")];
-            Frame::new(series, at(34 * HOUR), Step::from_millis(60_000).unwrap(), 3, values.to_vec()).unwrap()
+    fn a_score_is_divided_by_the_threshold() {
+        let verdicts = [verdict(Said::Expected)];
+        let check = |values: (f64, f64), score: f64, expected: f64| {
+            let found = heeded(&verdicts, at(34 * HOUR), values, score);
+            assert!(found == expected || (found.is_nan() && expected.is_nan()), "{values:?} {score}: {found}");
         };
-        let y = frame([15.0, f64::NAN, 60.0, 15.0, 5.0, 5.0]);
-        let (yhat, edge) = (frame([5.0; 6]), frame([10.0; 6]));
-        let score = frame([2.0, f64::NAN, 11.0, 2.0, 0.0, 0.0]);
-        let mut scored = Scored { y, yhat: yhat.clone(), yhat_lower: yhat, yhat_upper: edge, score };
-        heed(&mut scored, &[]);
-        assert_eq!(scored.score.row(0)[0], 2.0);
-        heed(&mut scored, &[verdict(Said::Expected)]);
-        assert_eq!(scored.score.row(0)[0], 2.0 / 4.4);
-        assert!(scored.score.row(0)[1].is_nan());
-        assert_eq!((scored.score.row(0)[2], scored.score.row(1)[0]), (11.0, 2.0));
+        check((15.0, 5.0), 2.0, 2.0 / 4.4);
+        check((5.0, 15.0), 2.0, 2.0);
+        check((60.0, 5.0), 11.0, 11.0);
+        check((5.0, 5.0), 0.0, 0.0);
+        check((f64::NAN, f64::NAN), f64::NAN, f64::NAN);
+        assert_eq!(heeded(&[], at(34 * HOUR), (15.0, 5.0), 2.0), 2.0);
+        let lower = [Verdict { score: 2.0, ..verdict(Said::Anomaly) }];
+        assert_eq!(heeded(&lower, at(34 * HOUR), (15.0, 5.0), 900.0), HIGHEST_SCORE);
     }
 }

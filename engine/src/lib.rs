@@ -7,12 +7,17 @@
 pub mod backfill;
 pub mod backtest;
 pub mod band;
+pub mod budget;
+pub mod calendar;
+pub mod calibrate;
 pub mod context;
 pub mod covariates;
 pub mod drift;
 pub mod explain;
 pub mod feedback;
 pub mod incident;
+pub mod judge;
+pub mod mask;
 pub mod outlook;
 pub mod output;
 pub mod pass;
@@ -25,8 +30,11 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod train;
+mod warm;
 
 pub use context::History;
+pub use judge::Judge;
+pub use mask::LevelShift;
 pub use pass::{PassError, Ports, Report, Standing, Watch};
 pub use pipeline::Pipeline;
 pub use replay::replay;

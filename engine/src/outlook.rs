@@ -1,13 +1,17 @@
 //! What one forecast says of the points to come, and which points it is asked about.
 
+use std::borrow::Cow;
+
 use models::{Covariate, ForecastError, Forecaster, Levels, Request};
 use rayon::prelude::*;
 use tsdb::{Frame, Labels, Step, Timestamp};
 
 use crate::band::{self, Band};
 use crate::context::{History, fill};
+use crate::judge::{Cell, Masks};
 use crate::pipeline::{Missing, Pipeline};
-use crate::score::{Scored, score};
+use crate::score::Scored;
+use crate::silence::Quiet;
 
 /// The quantiles that are written beside the median.
 pub const WRITTEN_LEVELS: [f64; 2] = [0.1, 0.9];
@@ -64,13 +68,15 @@ pub struct Outlook {
     pub origin: Timestamp,
     /// The quantiles, a row for each series of the history at that time.
     pub forecast: models::Forecast,
-    /// What is expected.
+    /// What the model expects: neither calibrated nor shaped yet.
     pub band: Band,
+    /// What was hidden from the model.
+    masks: Masks,
 }
 
 impl Outlook {
-    /// Asks the model what comes after `origin`, given the pipeline's context of each series, and `known`, what there is
-    /// of each covariate.
+    /// Asks the model what comes after `origin`, given the pipeline's context of each series, of which it doesn't see what
+    /// `masks` hide, and `known`, what there is of each covariate.
     ///
     /// # Errors
     /// The model fails, or answers quantiles that cross.
@@ -80,22 +86,92 @@ impl Outlook {
         model: &dyn Forecaster,
         history: &History,
         known: &[Known],
+        masks: Masks,
     ) -> Result<Self, ForecastError> {
-        let first = context_start(pipeline, origin);
-        let rows = 0..history.series().len();
-        let contexts: Vec<&[f64]> = rows.map(|row| history.range(row, first, origin)).collect();
-        let filled = filled(&contexts, pipeline.missing);
-        let contexts = filled.as_ref().map_or(contexts, |rows| rows.iter().map(Vec::as_slice).collect());
-        let levels = levels(pipeline);
-        let (step, horizon) = (pipeline.step.duration(), pipeline.horizon_points);
-        let covariates: Vec<Covariate> =
-            known.iter().map(|known| Covariate { past: &known.past, future: &known.future }).collect();
-        let request = Request::new(&contexts, origin.millis(), step, horizon, &levels);
-        let forecast = model.forecast(&Request { together: pipeline.together, covariates: &covariates, ..request })?;
-        let band = Band::around(&forecast, &pipeline.anomaly)
-            .map_err(|error| ForecastError::new(&pipeline.model.id, error))?;
-        Ok(Self { origin, forecast, band })
+        let rows: Vec<usize> = (0..history.series().len()).collect();
+        let (forecast, band) = ask(origin, pipeline, model, history, &rows, known, &masks)?;
+        Ok(Self { origin, forecast, band, masks })
     }
+
+    /// The same where other points are hidden: `None` where `masks` are those that it was made with. Only series that
+    /// see something else are forecast again.
+    ///
+    /// # Errors
+    /// The model fails, or answers quantiles that cross.
+    pub fn renewed(
+        &self,
+        pipeline: &Pipeline,
+        model: &dyn Forecaster,
+        history: &History,
+        known: &[Known],
+        masks: Masks,
+    ) -> Result<Option<Self>, ForecastError> {
+        let changed = |row: &usize| self.masks.get(row) != masks.get(row);
+        let rows: Vec<usize> = (0..self.forecast.series()).filter(changed).collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        if pipeline.together {
+            return Self::at(self.origin, pipeline, model, history, known, masks).map(Some);
+        }
+        let (forecast, band) = ask(self.origin, pipeline, model, history, &rows, known, &masks)?;
+        let mut whole = Self { masks, ..self.clone() };
+        let size = forecast.levels().len() * forecast.horizon();
+        for (asked, row) in rows.iter().enumerate() {
+            whole.forecast.values_mut()[row * size..(row + 1) * size].copy_from_slice(forecast.of(asked));
+        }
+        for failure in forecast.failures() {
+            whole.forecast.fail(rows[failure.series], failure.message.as_str());
+        }
+        whole.band.replace(&rows, &band);
+        Ok(Some(whole))
+    }
+
+    /// Whether it was made with these masks.
+    pub fn has(&self, masks: &Masks) -> bool {
+        self.masks == *masks
+    }
+}
+
+/// Asks the model what comes of the series `rows`.
+fn ask(
+    origin: Timestamp,
+    pipeline: &Pipeline,
+    model: &dyn Forecaster,
+    history: &History,
+    rows: &[usize],
+    known: &[Known],
+    masks: &Masks,
+) -> Result<(models::Forecast, Band), ForecastError> {
+    let first = context_start(pipeline, origin).max(history.start());
+    let context = |row: &usize| context(history.range(*row, first, origin), first, pipeline, masks.get(row));
+    let contexts: Vec<Cow<[f64]>> = rows.par_iter().map(context).collect();
+    let contexts: Vec<&[f64]> = contexts.iter().map(Cow::as_ref).collect();
+    let levels = levels(pipeline);
+    let (step, horizon) = (pipeline.step.duration(), pipeline.horizon_points);
+    let covariates: Vec<Covariate> =
+        known.iter().map(|known| Covariate { past: &known.past, future: &known.future }).collect();
+    let request = Request::new(&contexts, origin.millis(), step, horizon, &levels);
+    let forecast = model.forecast(&Request { together: pipeline.together, covariates: &covariates, ..request })?;
+    let band =
+        Band::around(&forecast, &pipeline.anomaly).map_err(|error| ForecastError::new(&pipeline.model.id, error))?;
+    Ok((forecast, band))
+}
+
+/// What the model sees of the points of one series from `first` on: gaps filled as the pipeline says, and gaps for what
+/// is hidden, whatever it says of gaps.
+fn context<'a>(values: &'a [f64], first: Timestamp, pipeline: &Pipeline, mask: Option<&Quiet>) -> Cow<'a, [f64]> {
+    let mut context = Cow::Borrowed(values);
+    if pipeline.missing != Missing::Nan {
+        fill(context.to_mut(), pipeline.missing);
+    }
+    let step = pipeline.step.millis();
+    for range in mask.map(Quiet::ranges).unwrap_or_default() {
+        let offset = |time: Timestamp| (-(first.millis() - time.millis()).div_euclid(step)).clamp(0, values.len() as i64);
+        let (from, until) = (offset(range.start) as usize, offset(range.end) as usize);
+        context.to_mut()[from..until].fill(f64::NAN);
+    }
+    context
 }
 
 /// The first point of the context of a forecast made at `origin`.
@@ -108,16 +184,6 @@ fn levels(pipeline: &Pipeline) -> Levels {
     let band = band::levels(pipeline.anomaly.technique);
     let written = WRITTEN_LEVELS.into_iter().filter(|_| pipeline.mode.forecasts());
     Levels::new(band.as_slice().iter().copied().chain(written).collect()).expect("all lie between 0 and 1")
-}
-
-/// The contexts with their gaps filled; `None` where they are to stay.
-fn filled(contexts: &[&[f64]], missing: Missing) -> Option<Vec<Vec<f64>>> {
-    let fill_one = |context: &&[f64]| {
-        let mut context = context.to_vec();
-        fill(&mut context, missing);
-        context
-    };
-    (missing != Missing::Nan).then(|| contexts.par_iter().map(fill_one).collect())
 }
 
 /// Scores being filled in for a range of points of all series of a history.
@@ -141,20 +207,13 @@ impl Sheet {
         Self { series, start: first, step, points, columns }
     }
 
-    /// Judges the points of `turn` by the outlook of its origin.
-    pub fn judge(&mut self, turn: Turn, outlook: &Outlook, history: &History, pipeline: &Pipeline) {
-        let steps = |from: Timestamp, to: Timestamp| ((to.millis() - from.millis()) / self.step.millis()) as usize;
-        let (at, ahead) = (steps(self.start, turn.first), steps(outlook.origin, turn.first) - 1);
-        for row in 0..outlook.band.series() {
-            let actual = history.range(row, turn.first, turn.last);
-            for (point, &y) in actual.iter().enumerate() {
-                let band = outlook.band.at(row, ahead + point);
-                let score = score(y, band, &pipeline.anomaly);
-                if !score.is_nan() {
-                    let cell = row * self.points + at + point;
-                    let values = [y, band.expected, band.lower, band.upper, score];
-                    self.columns.iter_mut().zip(values).for_each(|(column, value)| column[cell] = value);
-                }
+    /// Fills in the points of every row from `first` on.
+    pub fn fill(&mut self, first: Timestamp, rows: &[Vec<Cell>]) {
+        let at = ((first.millis() - self.start.millis()) / self.step.millis()) as usize;
+        for (row, cells) in rows.iter().enumerate() {
+            let start = row * self.points + at;
+            for (cell, values) in cells.iter().enumerate() {
+                self.columns.iter_mut().zip(values).for_each(|(column, value)| column[start + cell] = *value);
             }
         }
     }

@@ -12,11 +12,15 @@ use tsdb::{
 use crate::context::History;
 use crate::covariates;
 use crate::drift::Sample;
-use crate::feedback::{Verdict, heed};
+use crate::feedback::Verdict;
 use crate::incident::{Anomalous, anomalous};
-use crate::outlook::{Outlook, Sheet, Turn, newest, turns};
+use crate::judge::{Judge, Masks};
+use crate::mask::LevelShift;
+use crate::outlook::{Outlook, Sheet, Turn, context_start, newest, turns};
 use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
 use crate::pipeline::Pipeline;
+use crate::silence::Silence;
+use crate::warm;
 
 /// How far back the newest score is looked for at first.
 const FIRST_LOOK: Duration = Duration::from_secs(60 * 60);
@@ -81,6 +85,12 @@ pub struct Report {
     pub anomalous: usize,
     /// Points that lay inside the band.
     pub inside: usize,
+    /// Series whose band is still wide, since too little has come to calibrate it.
+    pub uncalibrated: usize,
+    /// Levels that have shifted for so long that they are learned from now on.
+    pub shifts: Vec<LevelShift>,
+    /// How much of the alert budget was used in its time: 1 is all of it. Nothing where there is no budget.
+    pub budget_used: Option<f64>,
     /// Samples that the store took.
     pub written: u64,
     /// Samples that the store refused.
@@ -113,8 +123,17 @@ pub struct Watch {
     unsure_until: Option<Timestamp>,
     names: Names,
     anomalous: Vec<Anomalous>,
-    verdicts: Arc<[Verdict]>,
     samples: Vec<(Timestamp, Sample)>,
+    judge: Judge,
+    /// A turn that was judged and could not be written.
+    unwritten: Option<Unwritten>,
+}
+
+/// The scores of a turn, under their names, and what was anomalous.
+struct Unwritten {
+    turn: Turn,
+    frames: [Frame; 5],
+    found: Vec<Anomalous>,
 }
 
 /// How far a pipeline has judged, for whoever goes on with it.
@@ -133,6 +152,8 @@ impl Watch {
         let history = Arc::new(History::starting(Timestamp::default(), pipeline.step));
         let names = Names::new(pipeline.clone());
         Self {
+            judge: Judge::new(pipeline.clone()),
+            unwritten: None,
             pipeline,
             ports,
             history,
@@ -141,7 +162,6 @@ impl Watch {
             unsure_until: None,
             names,
             anomalous: vec![],
-            verdicts: Arc::default(),
             samples: vec![],
         }
     }
@@ -167,6 +187,11 @@ impl Watch {
         self.unsure_until = self.unsure_until.max(standing.unsure_until);
     }
 
+    /// Neither scores nor learns from what is in `silences`, from now on, beside the pipeline's own calendars.
+    pub fn silence(&mut self, silences: Vec<Silence>) {
+        self.judge.silence(silences);
+    }
+
     /// What was found anomalous since this was last asked, by passes that failed later on too: a series once for each
     /// turn in which it was. After a restart the points of the last turn come again.
     pub fn take_anomalous(&mut self) -> Vec<Anomalous> {
@@ -178,9 +203,14 @@ impl Watch {
         self.history.series()
     }
 
+    /// What is silenced beside the pipeline's own calendars.
+    pub fn silences(&self) -> &[Silence] {
+        self.judge.silences()
+    }
+
     /// Scores from now on with the thresholds that these verdicts have moved, instead of those before.
     pub fn heed(&mut self, verdicts: Arc<[Verdict]>) {
-        self.verdicts = verdicts;
+        self.judge.heed(verdicts);
     }
 
     /// What was counted for [`crate::drift`], by the hour, since this was last asked.
@@ -235,7 +265,7 @@ impl Watch {
     pub async fn forecast(&mut self, tick: Timestamp) -> Result<Report, PassError> {
         let origin = newest(&self.pipeline, tick);
         let mut report = Report::default();
-        self.catch_up(origin, origin, &mut report).await?;
+        self.catch_up(origin, origin, limits(&self.pipeline), &mut report).await?;
         self.forget_ended(origin);
         let outlook = self.outlook(origin, &mut report).await?;
         report.series = self.history.series().len();
@@ -253,35 +283,96 @@ impl Watch {
     /// # Errors
     /// Any stage failed; the turns before are written, and the next pass goes on from there.
     pub async fn judge(&mut self, tick: Timestamp) -> Result<Report, PassError> {
+        let mut report = Report::default();
+        self.write_scored(&mut report).await?;
         let until = newest(&self.pipeline, tick);
         let after = self.judged_until.unwrap_or(until - self.pipeline.step);
         let turns: Vec<Turn> = turns(&self.pipeline, after, until).collect();
-        let mut report = Report::default();
         if let Some(first) = turns.first() {
-            self.catch_up(first.origin, until, &mut report).await?;
+            self.warm_up(after, first.origin, until, &mut report).await?;
+            self.catch_up(first.origin, until, limits(&self.pipeline), &mut report).await?;
         }
         for (done, turn) in turns.iter().enumerate() {
             if turns.len() > MANY_TURNS && done % MANY_TURNS == 0 {
                 tracing::info!(pipeline = self.pipeline.name, from = %turn.first, %until, "makes up for missed points");
             }
             self.judge_turn(*turn, &mut report).await?;
-            self.judged_until = Some(turn.last);
+            self.write_scored(&mut report).await?;
         }
         report.series = self.history.series().len();
+        report.budget_used = self.judge.budget_used();
         Ok(report)
+    }
+
+    /// Makes the judge have seen all points up to `after`: those that somebody else has judged meanwhile, or, where it
+    /// knows nothing of the time before, as much of that as it learns from. `origin` is the end of the first context.
+    async fn warm_up(
+        &mut self,
+        after: Timestamp,
+        origin: Timestamp,
+        until: Timestamp,
+        report: &mut Report,
+    ) -> Result<(), PassError> {
+        let since = self.judge.since(after);
+        let known = self.judge.until().filter(|judged| since <= *judged && *judged <= after);
+        if known == Some(after) {
+            return Ok(());
+        }
+        let missed: Vec<Turn> = turns(&self.pipeline, known.unwrap_or(since), after).collect();
+        let first = missed.first().map_or(origin, |turn| turn.origin.min(origin));
+        let wide = if missed.is_empty() { limits(&self.pipeline) } else { warm::wide_limits(&self.pipeline) };
+        self.catch_up(first, until, wide, report).await?;
+        let mut judge = Judge::new(self.pipeline.clone());
+        judge.silence(self.judge.silences().to_vec());
+        judge.heed(self.judge.verdicts().clone());
+        if known.is_some() {
+            std::mem::swap(&mut judge, &mut self.judge);
+        } else {
+            let range = (context_start(&self.pipeline, first), after);
+            warm::recall(&mut judge, &self.names, &*self.ports.written, &self.history, range).await?;
+        }
+        if !missed.is_empty() {
+            tracing::info!(pipeline = self.pipeline.name, from = %missed[0].first, until = %after, "learns from history");
+            let turns = warm::known(&self.pipeline, &*self.ports.source, missed).await?;
+            judge = warm::learn(judge, &self.ports, self.history.clone(), turns, known.is_some()).await?;
+        }
+        self.judge = judge;
+        if let Some(history) = Arc::get_mut(&mut self.history) {
+            history.forget_before(context_start(&self.pipeline, origin));
+        }
+        self.forget_ended(origin);
+        Ok(())
     }
 
     async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
         let outlook = self.outlook(turn.origin, report).await?;
-        let (found, samples, frames) =
-            tracing::info_span!("score", first = %turn.first, last = %turn.last).in_scope(|| {
-                let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
-                sheet.judge(turn, &outlook, &self.history, &self.pipeline);
-                let mut scored = sheet.finish();
-                heed(&mut scored, &self.verdicts);
-                (anomalous(&scored), Sample::of(&scored), self.names.scores(scored))
-            });
-        let mut frames = frames?;
+        let span = tracing::info_span!("score", first = %turn.first, last = %turn.last);
+        let (found, samples, frames) = span.in_scope(|| {
+            let judged = self.judge.judge(turn, &outlook, &self.history, true);
+            report.uncalibrated = judged.uncalibrated;
+            self.tell(&judged.shifts);
+            report.shifts.extend(judged.shifts);
+            let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
+            sheet.fill(turn.first, &judged.rows);
+            let scored = sheet.finish();
+            (anomalous(&scored), Sample::of(&scored), self.names.scores(scored))
+        });
+        self.samples.extend(samples);
+        self.unwritten = Some(Unwritten { turn, frames: frames?, found });
+        Ok(())
+    }
+
+    fn tell(&self, shifts: &[LevelShift]) {
+        for LevelShift { series, since, from, to, .. } in shifts {
+            let pipeline = &self.pipeline.name;
+            tracing::info!(pipeline, %series, %since, from, to, "the level has shifted, and is learned from now on");
+        }
+    }
+
+    /// Writes the turn that was judged last, if that has not been done.
+    async fn write_scored(&mut self, report: &mut Report) -> Result<(), PassError> {
+        let Some(Unwritten { turn, frames, .. }) = &self.unwritten else { return Ok(()) };
+        let (turn, mut frames) = (*turn, frames.clone());
         if self.unsure_until.is_some_and(|until| turn.first <= until) {
             self.blank_written(&mut frames, turn).await?;
         }
@@ -293,8 +384,9 @@ impl Watch {
             self.unsure_until = self.unsure_until.max(Some(turn.last));
             return Err(error.into());
         }
-        self.anomalous.extend(found);
-        self.samples.extend(samples);
+        let written = self.unwritten.take();
+        self.anomalous.extend(written.into_iter().flat_map(|written| written.found));
+        self.judged_until = self.judged_until.max(Some(turn.last));
         Ok(())
     }
 
@@ -311,14 +403,22 @@ impl Watch {
     }
 
     /// Makes the history reach from the context of `origin` up to `until`, reading only what is not there yet.
-    async fn catch_up(&mut self, origin: Timestamp, until: Timestamp, report: &mut Report) -> Result<(), ReadError> {
+    async fn catch_up(
+        &mut self,
+        origin: Timestamp,
+        until: Timestamp,
+        limits: Limits,
+        report: &mut Report,
+    ) -> Result<(), ReadError> {
         let step = self.pipeline.step;
         let start = origin - step.times(self.pipeline.context_points - 1);
         let next = self.history.end() + step;
         let is_usable = self.history.start() <= start && next >= start;
         let from = if is_usable { next } else { start };
-        let Some(query) = RangeQuery::new(&self.pipeline.query, from, until, step) else { return Ok(()) };
-        let answer = self.ports.source.read(&query, &self.limits()).await?;
+        let Some(query) = RangeQuery::new(&self.pipeline.query, from, until, step) else {
+            return self.bound_series(start, limits.series);
+        };
+        let answer = self.ports.source.read(&query, &limits).await?;
         report.warnings.extend(answer.warnings);
         // What this pass will look at stays, however far judging has fallen behind.
         let needed = (until.millis() - start.millis()) / step.millis() + 1;
@@ -331,13 +431,12 @@ impl Watch {
                 self.forget_rows();
             }
         }
-        self.bound_series(start)
+        self.bound_series(start, limits.series)
     }
 
     /// Holds the series that are kept, those that have come and gone among them, to the bound that one read has: a
     /// restart reads them all at once.
-    fn bound_series(&mut self, since: Timestamp) -> Result<(), ReadError> {
-        let limit = self.pipeline.max_series;
+    fn bound_series(&mut self, since: Timestamp, limit: usize) -> Result<(), ReadError> {
         if self.history.series().len() > limit {
             self.forget_ended_before(since);
         }
@@ -346,10 +445,6 @@ impl Watch {
         }
         let fault = ReadFault::TooLarge { bound: Bound::Series, limit: limit as u64 };
         Err(ReadError { query: self.pipeline.query.clone(), origin: "the kept history".into(), fault })
-    }
-
-    fn limits(&self) -> Limits {
-        limits(&self.pipeline)
     }
 
     /// Drops the series that had no value in the whole context of `origin`.
@@ -373,22 +468,43 @@ impl Watch {
 
     /// The outlook of `origin`: the one that is kept, or a new one, made on the threads for computing.
     async fn outlook(&mut self, origin: Timestamp, report: &mut Report) -> Result<Arc<Outlook>, PassError> {
-        if let Some(known) = self.outlooks.iter().find(|outlook| outlook.origin == origin) {
-            return Ok(known.clone());
-        }
+        let masks = self.judge.masks(&self.history, origin);
+        let kept = self.outlooks.iter().position(|outlook| outlook.origin == origin);
+        let kept = kept.and_then(|at| self.outlooks.remove(at));
+        let made = match kept {
+            Some(kept) if kept.has(&masks) => kept,
+            kept => self.make_outlook(origin, kept, masks, report).await?,
+        };
+        self.outlooks.push_back(made.clone());
+        self.forget_outlooks();
+        Ok(made)
+    }
+
+    /// The outlook of `origin` from which `masks` are hidden, on the threads for computing: `kept` is one from which
+    /// something else is.
+    async fn make_outlook(
+        &mut self,
+        origin: Timestamp,
+        kept: Option<Arc<Outlook>>,
+        masks: Masks,
+        report: &mut Report,
+    ) -> Result<Arc<Outlook>, PassError> {
         let (pipeline, history, model) = (self.pipeline.clone(), self.history.clone(), self.ports.model.clone());
         let (known, warnings) = covariates::known(&self.pipeline, &*self.ports.source, origin).await?;
         report.warnings.extend(warnings);
         let waits = model.waits();
         let series = history.series().len();
         let span = tracing::info_span!("forecast", model = pipeline.model.id, %origin, series);
-        let make = move || span.in_scope(|| Outlook::at(origin, &pipeline, &*model, &history, &known));
-        let made = compute(waits, make).await;
+        let work = move || match kept {
+            Some(kept) => {
+                let renewed = kept.renewed(&pipeline, &*model, &history, &known, masks)?;
+                Ok(renewed.map_or(kept, Arc::new))
+            }
+            None => Outlook::at(origin, &pipeline, &*model, &history, &known, masks).map(Arc::new),
+        };
+        let made = compute(waits, move || span.in_scope(work)).await;
         let made = made.unwrap_or_else(|| Err(ForecastError::new(&self.pipeline.model.id, "the model panicked")))?;
-        let made = Arc::new(made);
         report.warnings.extend(self.failures(&made));
-        self.outlooks.push_back(made.clone());
-        self.forget_outlooks();
         Ok(made)
     }
 

@@ -5,11 +5,15 @@ use std::time::Duration;
 use models::ModelSpec;
 use tsdb::Step;
 
+use crate::budget::Budget;
+use crate::calendar::Calendar;
 use crate::schedule::Schedule;
 use crate::store::Document;
 use document::{Node, Value};
 use read::{Read, Reader, words};
 
+mod anomaly;
+mod calendar;
 mod check;
 mod document;
 pub mod duration;
@@ -70,6 +74,8 @@ pub struct Pipeline {
     pub covariates: Vec<Covariate>,
     /// How points are scored.
     pub anomaly: Anomaly,
+    /// When nothing is scored, and nothing learned.
+    pub calendars: Vec<Calendar>,
     /// What is written, and under which names.
     pub output: Output,
 }
@@ -292,6 +298,39 @@ pub struct Anomaly {
     pub clip_predictions: bool,
     /// The least score of a value outside `data_range`.
     pub score_outside_data_range: f64,
+    /// Whether the band follows what comes.
+    pub calibration: Calibration,
+    /// How many alerts are wanted; without, a point is anomalous where it lies outside its band.
+    pub budget: Option<Budget>,
+    /// How long a score must stay above 1 before it is an incident.
+    pub patience: Duration,
+    /// For how long anomalous points are hidden from later contexts, at most half a context; not at all without.
+    pub mask_limit: Option<Duration>,
+}
+
+impl Anomaly {
+    /// The part of the points that a calibrated band is to hold; `None` where the band is not calibrated.
+    pub fn calibrated_level(&self) -> Option<f64> {
+        match (self.calibration, self.technique) {
+            (Calibration::Conformal, Technique::ConfidenceInterval { confidence_level }) => Some(confidence_level),
+            _ => None,
+        }
+    }
+
+    /// How many steps a score must stay above 1 after the first point before it is an incident.
+    pub fn patience_points(&self, step: Step) -> usize {
+        let steps = self.patience.as_millis().div_ceil(step.duration().as_millis());
+        usize::try_from(steps).unwrap_or(usize::MAX)
+    }
+}
+
+words! {
+    /// Whether the band follows what comes.
+    pub enum Calibration;
+    /// It is widened or narrowed so that it holds `confidence_level` of what comes.
+    "conformal" Conformal;
+    /// It stays as the model says.
+    "none" None;
 }
 
 /// How the band comes from the forecast.

@@ -1,10 +1,14 @@
 //! Scores history as the daemon would have scored it, point by point, without looking ahead.
 
+use std::sync::Arc;
+
 use models::{ForecastError, Forecaster};
 use rayon::prelude::*;
 use tsdb::Timestamp;
 
 use crate::context::History;
+use crate::judge::{Judge, Masks};
+use crate::mask::LevelShift;
 use crate::outlook::{Known, Outlook, Sheet, Turn, turns};
 use crate::pipeline::Pipeline;
 use crate::score::Scored;
@@ -12,7 +16,8 @@ use crate::score::Scored;
 /// How many forecasts are held at a time.
 const BATCH: usize = 16;
 
-/// Scores the points of `history` after `after`, up to `until`, each by the forecast that would have judged it.
+/// Scores the points of `history` after `after`, up to `until`, each by the forecast that would have judged it. What comes
+/// before is learned from, as far as a judge looks back and `history` reaches.
 ///
 /// # Errors
 /// The model fails, or the pipeline has covariates, of which there is no history here.
@@ -23,15 +28,37 @@ pub fn replay(
     after: Timestamp,
     until: Timestamp,
 ) -> Result<Scored, ForecastError> {
+    let mut judge = Judge::new(Arc::new(pipeline.clone()));
+    go_on(&mut judge, model, history, after, until).map(|(scored, _)| scored)
+}
+
+/// The same with a `judge` that is kept: one that has judged the points up to `after` goes on, and any other learns first
+/// from what comes before. Answers the shifts of levels that were accepted, too.
+///
+/// # Errors
+/// The model fails, or the pipeline has covariates, of which there is no history here.
+pub fn go_on(
+    judge: &mut Judge,
+    model: &dyn Forecaster,
+    history: &History,
+    after: Timestamp,
+    until: Timestamp,
+) -> Result<(Scored, Vec<LevelShift>), ForecastError> {
+    let pipeline = judge.pipeline().clone();
     if !pipeline.covariates.is_empty() {
         return Err(ForecastError::new(&pipeline.model.id, "history can't be replayed with covariates"));
     }
-    let turns: Vec<(Turn, Vec<Known>)> = turns(pipeline, after, until).map(|turn| (turn, vec![])).collect();
-    judge(pipeline, model, history, &turns, until)
+    let bare = |turn| (turn, vec![]);
+    if judge.until() != Some(after.floor(pipeline.step)) {
+        let before = turns(&pipeline, judge.since(after), after).filter(|turn| turn.origin >= history.start());
+        advance(judge, model, history, &before.map(bare).collect::<Vec<_>>(), false, None)?;
+    }
+    let turns: Vec<(Turn, Vec<Known>)> = turns(&pipeline, after, until).map(bare).collect();
+    score(judge, model, history, &turns, until)
 }
 
-/// Scores the points of `turns`, which follow each other, each with what was known of the covariates. Where there are
-/// none, the scores are those of no point at all, just before `until`.
+/// Scores the points of `turns`, which follow each other, each with what was known of the covariates, by a judge that has
+/// seen nothing before. Where there are no turns, the scores are those of no point at all, just before `until`.
 ///
 /// # Errors
 /// The model fails.
@@ -42,17 +69,59 @@ pub fn judge(
     turns: &[(Turn, Vec<Known>)],
     until: Timestamp,
 ) -> Result<Scored, ForecastError> {
+    score(&mut Judge::new(Arc::new(pipeline.clone())), model, history, turns, until).map(|(scored, _)| scored)
+}
+
+fn score(
+    judge: &mut Judge,
+    model: &dyn Forecaster,
+    history: &History,
+    turns: &[(Turn, Vec<Known>)],
+    until: Timestamp,
+) -> Result<(Scored, Vec<LevelShift>), ForecastError> {
+    let step = judge.pipeline().step;
     let first = turns.first().map_or(until, |(turn, _)| turn.first);
-    let last = turns.last().map_or(until - pipeline.step, |(turn, _)| turn.last);
+    let last = turns.last().map_or(until - step, |(turn, _)| turn.last);
     let mut sheet = Sheet::new(history, first, last);
+    let shifts = advance(judge, model, history, turns, true, Some(&mut sheet))?;
+    Ok((sheet.finish(), shifts))
+}
+
+/// Has `judge` judge `turns`, which count as scored or only teach, and fills their points into a sheet, if there is one.
+///
+/// Forecasts of a batch are made side by side, with what is known to be hidden at its begin. Where a turn finds something
+/// that must be hidden from the next forecast, that series is forecast again.
+///
+/// # Errors
+/// The model fails.
+pub fn advance(
+    judge: &mut Judge,
+    model: &dyn Forecaster,
+    history: &History,
+    turns: &[(Turn, Vec<Known>)],
+    counts: bool,
+    mut sheet: Option<&mut Sheet>,
+) -> Result<Vec<LevelShift>, ForecastError> {
+    let pipeline = judge.pipeline().clone();
+    let mut shifts = vec![];
     for batch in turns.chunks(BATCH) {
-        let outlooks: Vec<Result<Outlook, _>> =
-            batch.par_iter().map(|(turn, known)| Outlook::at(turn.origin, pipeline, model, history, known)).collect();
-        for ((turn, _), outlook) in batch.iter().zip(outlooks) {
-            sheet.judge(*turn, &outlook?, history, pipeline);
+        let masks: Vec<Masks> = batch.iter().map(|(turn, _)| judge.masks(history, turn.origin)).collect();
+        let make = |((turn, known), masks): (&(Turn, Vec<Known>), Masks)| {
+            Outlook::at(turn.origin, &pipeline, model, history, known, masks)
+        };
+        let outlooks: Vec<Result<Outlook, _>> = batch.par_iter().zip(masks).map(make).collect();
+        for ((turn, known), outlook) in batch.iter().zip(outlooks) {
+            let outlook = outlook?;
+            let masks = judge.masks(history, turn.origin);
+            let renewed = outlook.renewed(&pipeline, model, history, known, masks)?;
+            let judged = judge.judge(*turn, renewed.as_ref().unwrap_or(&outlook), history, counts);
+            shifts.extend(judged.shifts);
+            if let Some(sheet) = &mut sheet {
+                sheet.fill(turn.first, &judged.rows);
+            }
         }
     }
-    Ok(sheet.finish())
+    Ok(shifts)
 }
 
 #[cfg(test)]

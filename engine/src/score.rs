@@ -53,6 +53,14 @@ pub fn score(actual: f64, band: Expectation, anomaly: &Anomaly) -> f64 {
     deviation
 }
 
+/// What a `score` of [`score`] is where a budget of alerts has moved the threshold: `factor` becomes 1. What can never be
+/// right stays as it is.
+pub fn beside_threshold(score: f64, factor: f64, actual: f64, anomaly: &Anomaly) -> f64 {
+    let (lowest, highest) = anomaly.data_range;
+    let least = if actual < lowest || actual > highest { anomaly.score_outside_data_range } else { 0.0 };
+    (score / factor).max(least)
+}
+
 fn deviation_score(actual: f64, band: Expectation, anomaly: &Anomaly) -> f64 {
     let is_above = actual > band.expected;
     let deviation = (actual - band.expected).abs();
@@ -74,7 +82,9 @@ fn deviation_score(actual: f64, band: Expectation, anomaly: &Anomaly) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Sides, Technique};
+    use std::time::Duration;
+
+    use crate::pipeline::{Calibration, Sides, Technique};
 
     const ANOMALY: Anomaly = Anomaly {
         technique: Technique::ConfidenceInterval { confidence_level: 0.95 },
@@ -85,6 +95,10 @@ mod tests {
         data_range: (f64::NEG_INFINITY, f64::INFINITY),
         clip_predictions: false,
         score_outside_data_range: 1.01,
+        calibration: Calibration::None,
+        budget: None,
+        patience: Duration::ZERO,
+        mask_limit: None,
     };
 
     /// The score of `actual` where 10 is expected, between 8 and 14.
@@ -129,6 +143,17 @@ mod tests {
         check(&positive, 8.5, 1.01);
         check(&positive, 6.0, 2.0);
         check(&positive, 11.0, 0.25);
+    }
+
+    #[test]
+    fn a_threshold_moves_what_counts_but_not_what_can_never_be_right() {
+        let positive = Anomaly { data_range: (0.0, 100.0), ..ANOMALY };
+        for (score, factor, actual, expected) in
+            [(3.0, 2.0, 10.0, 1.5), (3.0, 6.0, 10.0, 0.5), (3.0, 6.0, -1.0, 1.01), (0.6, 0.5, 10.0, 1.2)]
+        {
+            let moved = beside_threshold(score, factor, actual, &positive);
+            assert!((moved - expected).abs() < 1e-12, "{score} beside {factor}: {moved}");
+        }
     }
 
     #[test]

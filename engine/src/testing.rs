@@ -13,10 +13,10 @@ use tsdb::{
     Written,
 };
 
-use crate::pipeline::{Anomaly, Direction, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique};
+use crate::pipeline::{Anomaly, Calibration, Direction, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique};
 use crate::schedule::Schedule;
 
-/// A pipeline of a step of 1 s, contexts of 20 points and a forecast every 10 s.
+/// A pipeline of a step of 1 s, contexts of 20 points and a forecast every 10 s. Its scores depend on nothing before.
 pub(crate) fn pipeline() -> Pipeline {
     let none = Sides { below: 0.0, above: 0.0 };
     Pipeline {
@@ -49,7 +49,12 @@ pub(crate) fn pipeline() -> Pipeline {
             data_range: (f64::NEG_INFINITY, f64::INFINITY),
             clip_predictions: false,
             score_outside_data_range: 1.01,
+            calibration: Calibration::None,
+            budget: None,
+            patience: Duration::ZERO,
+            mask_limit: None,
         },
+        calendars: vec![],
         output: Output {
             write_forecast: true,
             write_anomaly_score: true,

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use tsdb::{Frame, Labels, Timestamp};
 
 use crate::context::History;
+use crate::judge::Masks;
 use crate::outlook::Outlook;
 use crate::pipeline::{Mode, Pipeline};
 
@@ -315,7 +316,7 @@ impl Exam {
 
     fn measure(&self, spec: &ModelSpec, origins: &[Timestamp], build: Build<'_>) -> Result<Evaluation, TrainError> {
         let model = build(spec)?;
-        let at = |origin: &Timestamp| Outlook::at(*origin, &self.pipeline, &*model, &self.history, &[]);
+        let at = |origin: &Timestamp| Outlook::at(*origin, &self.pipeline, &*model, &self.history, &[], Masks::new());
         // What waits for somebody else must not hold the threads for computing.
         let outlooks: Result<Vec<Outlook>, ForecastError> =
             if model.waits() { origins.iter().map(at).collect() } else { origins.par_iter().map(at).collect() };
@@ -333,7 +334,7 @@ impl Exam {
             let first = outlook.origin + self.pipeline.step;
             let last = outlook.origin + self.pipeline.step.times(outlook.forecast.horizon());
             for (ahead, actual) in self.history.range(row, first, last).iter().enumerate() {
-                let band = outlook.band.at(row, ahead);
+                let band = outlook.band.at(row, ahead).shaped(&self.pipeline.anomaly);
                 if actual.is_nan() || band.expected.is_nan() {
                     continue;
                 }

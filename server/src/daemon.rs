@@ -1,6 +1,7 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
 pub mod banner;
+pub(crate) mod drifting;
 pub mod journal;
 pub mod lease;
 pub mod reload;

@@ -7,10 +7,10 @@ use tsdb::Step;
 
 use super::document::quoted;
 use super::duration::Show;
-use super::kinds::{Length, Pair, Range, ScheduleText, Templates};
-use super::raw::{MissingWord, RawAnomaly, RawMissing, RawPipeline, RawTechnique};
+use super::kinds::{Length, ScheduleText, Templates};
+use super::raw::{MissingWord, RawMissing, RawPipeline, RawTechnique};
 use super::read::{At, Field, Reader, nearest};
-use super::{Anomaly, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique};
+use super::{MetricFormat, Missing, Mode, Output, Pipeline};
 use crate::schedule::Schedule;
 
 /// The most points that a context or a forecast has.
@@ -33,7 +33,8 @@ pub(super) fn check(raw: RawPipeline, reader: &mut Reader) -> Option<Pipeline> {
     let training = zone.as_ref().and_then(|zone| super::training::training(&raw, zone, reader));
     let max_series = max_series(&raw.max_series, reader);
     let inputs = super::model::inputs(&raw, reader);
-    let anomaly = anomaly(&raw, reader);
+    let anomaly = super::anomaly::anomaly(&raw, grid, reader);
+    let calendars = zone.as_ref().and_then(|zone| super::calendar::calendars(&raw, zone, reader));
     let output = output(&raw, reader);
     let (enabled, mode) = switched_on?;
     let (step, context_points, horizon_points) = grid?;
@@ -65,6 +66,7 @@ pub(super) fn check(raw: RawPipeline, reader: &mut Reader) -> Option<Pipeline> {
         together,
         covariates,
         anomaly: anomaly?,
+        calendars: calendars?,
         output: output?,
     })
 }
@@ -175,7 +177,7 @@ fn grid(raw: &RawPipeline, reader: &mut Reader) -> Option<(Step, usize, usize)> 
     Some((step, context?, horizon?))
 }
 
-fn zone(field: &Field<String>, reader: &mut Reader) -> Option<TimeZone> {
+pub(super) fn zone(field: &Field<String>, reader: &mut Reader) -> Option<TimeZone> {
     let at = field.as_ref()?;
     if let Ok(zone) = TimeZone::get(&at.value) {
         return Some(zone);
@@ -238,71 +240,6 @@ fn max_series(field: &Field<usize>, reader: &mut Reader) -> Option<usize> {
         return reader.refuse_at(at, "found the number 0; expected 1 or more");
     }
     Some(at.value)
-}
-
-/// A number within bounds; the message says what is `expected`.
-fn number(field: &Field<f64>, expected: &str, within: impl Fn(f64) -> bool, reader: &mut Reader) -> Option<f64> {
-    let at = field.as_ref()?;
-    if within(at.value) {
-        return Some(at.value);
-    }
-    reader.refuse_at(at, format!("found the number {}; expected {expected}", at.value))
-}
-
-fn sides(field: &Field<Pair>, expected: &str, within: impl Fn(f64) -> bool, reader: &mut Reader) -> Option<Sides> {
-    let at = field.as_ref()?;
-    let Pair(below, above) = at.value;
-    if let Some(wrong) = [below, above].into_iter().find(|side| !side.is_finite() || !within(*side)) {
-        return reader.refuse_at(at, format!("found the number {wrong}; expected {expected}"));
-    }
-    Some(Sides { below, above })
-}
-
-fn anomaly(raw: &RawPipeline, reader: &mut Reader) -> Option<Anomaly> {
-    let raw = &raw.anomaly.as_ref()?.value;
-    let positive = |value: f64| value > 0.0 && value.is_finite();
-    let level = number(
-        &raw.confidence_level,
-        "one between 0 and 1, both excluded, such as 0.95",
-        |level| level > 0.0 && level < 1.0,
-        reader,
-    );
-    let threshold = number(&raw.threshold, "one above 0, such as 3", positive, reader);
-    let min_dev = sides(&raw.min_dev_from_expected, "0 or more", |side| side >= 0.0, reader);
-    let min_rel_dev = sides(&raw.min_rel_dev_from_expected, "0 or more", |side| side >= 0.0, reader);
-    let scale = sides(&raw.scale, "one above 0", |side| side > 0.0, reader);
-    let data_range = data_range(raw, reader);
-    let outside = &raw.anomaly_score_outside_data_range;
-    let outside = number(outside, "0 or more", |score| score >= 0.0 && score.is_finite(), reader);
-    Some(Anomaly {
-        technique: technique(raw.technique.as_ref()?.value, level?, threshold?)?,
-        detection_direction: raw.detection_direction.as_ref()?.value,
-        min_dev_from_expected: min_dev?,
-        min_rel_dev_from_expected: min_rel_dev?,
-        scale: scale?,
-        data_range: data_range?,
-        clip_predictions: raw.clip_predictions.as_ref()?.value,
-        score_outside_data_range: outside?,
-    })
-}
-
-fn technique(technique: RawTechnique, confidence_level: f64, threshold: f64) -> Option<Technique> {
-    match technique {
-        RawTechnique::ConfidenceInterval => Some(Technique::ConfidenceInterval { confidence_level }),
-        RawTechnique::ZScore => Some(Technique::ZScore { threshold }),
-        RawTechnique::Iqr => Some(Technique::Iqr { threshold }),
-        // Refused as not supported yet.
-        RawTechnique::IsolationForest => None,
-    }
-}
-
-fn data_range(raw: &RawAnomaly, reader: &mut Reader) -> Option<(f64, f64)> {
-    let at = raw.data_range.as_ref()?;
-    let Range(lowest, highest) = at.value;
-    if lowest < highest {
-        return Some((lowest, highest));
-    }
-    reader.refuse_at(at, format!("found [{lowest}, {highest}]; expected the lower bound first and the two to differ"))
 }
 
 fn output(raw: &RawPipeline, reader: &mut Reader) -> Option<Output> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::document::{Node, Value, quoted};
+use super::document::{Entry, Node, Value, quoted};
 use super::duration;
 use super::read::{At, Read, Reader};
+use crate::silence::{Matcher, MatcherError, Operator};
 
 impl Read for String {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
@@ -258,5 +259,64 @@ impl JsonSchema for Templates {
             "properties": { "__name__": { "type": "string", "pattern": r"\$VAR" } },
             "additionalProperties": { "type": "string" }
         })
+    }
+}
+
+/// Conditions on labels: a map of labels and values, or a list of texts such as `zone!="b"`.
+#[derive(Clone, Debug)]
+pub(super) struct MatcherTexts(pub(super) Vec<At<Matcher>>);
+
+impl Read for MatcherTexts {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Map(entries) => {
+                for (i, entry) in entries.iter().enumerate() {
+                    reader.repeated(&entries[..i], entry);
+                }
+                let read = |entry: &Entry| {
+                    let text = reader.within(&entry.key, |reader| reader.at::<String>(&entry.value, true))?;
+                    matcher(&text, Matcher::new(&entry.key, Operator::Equal, &text.value), reader)
+                };
+                all(entries.iter().map(read))
+            }
+            Value::List(items) => {
+                let read = |(i, item)| {
+                    let text = reader.within(&format!("[{i}]"), |reader| reader.at::<String>(item, true))?;
+                    matcher(&text, text.value.parse(), reader)
+                };
+                all(items.iter().enumerate().map(read))
+            }
+            _ => reader.expected(node, "a map of labels and values, or a list of matchers such as `zone!=\"b\"`"),
+        }
+    }
+}
+
+/// Goes through all of them, so that every wrong one is reported.
+fn all(matchers: impl Iterator<Item = Option<At<Matcher>>>) -> Option<MatcherTexts> {
+    let matchers: Vec<Option<At<Matcher>>> = matchers.collect();
+    matchers.into_iter().collect::<Option<_>>().map(MatcherTexts)
+}
+
+fn matcher(text: &At<String>, made: Result<Matcher, MatcherError>, reader: &mut Reader) -> Option<At<Matcher>> {
+    match made {
+        Ok(value) => Some(At { value, place: text.place, field: text.field.clone(), written: true }),
+        Err(error) => reader.refuse_at(text, error.to_string()),
+    }
+}
+
+impl JsonSchema for MatcherTexts {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Matchers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "object", "additionalProperties": { "type": "string" } },
+            { "type": "array", "items": { "type": "string", "pattern": "=|!~" } }
+        ] })
     }
 }

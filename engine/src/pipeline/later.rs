@@ -1,12 +1,11 @@
 //! Fields whose behaviour comes later: they are read, so that a mistake in them is found, and refused when they
 //! ask for something. Nothing that a person writes is ignored.
 
-use super::raw::{Calibration, RawAnomaly, RawPipeline, RawTechnique};
+use super::raw::{RawAnomaly, RawPipeline, RawTechnique};
 use super::read::{At, Field, Reader};
 
 /// Reports every field of `raw` that asks for what isn't there yet.
 pub(super) fn refuse(raw: &RawPipeline, reader: &mut Reader) {
-    not_yet(asked(&raw.calendars, |list| !list.is_empty()), "calendars are", "leave them out", reader);
     not_yet(asked(&raw.backfill, |_| true), "a backfill is", "leave it out", reader);
     if let Some(anomaly) = &raw.anomaly {
         refuse_anomaly(&anomaly.value, reader);
@@ -16,15 +15,6 @@ pub(super) fn refuse(raw: &RawPipeline, reader: &mut Reader) {
 fn refuse_anomaly(raw: &RawAnomaly, reader: &mut Reader) {
     let forest = asked(&raw.technique, |technique| *technique == RawTechnique::IsolationForest);
     not_yet(forest, "`isolation_forest` is", "write confidence_interval, z_score or iqr", reader);
-    let conformal = asked(&raw.calibration, |calibration| *calibration == Calibration::Conformal);
-    not_yet(conformal, "`conformal` is", "leave it out or write none", reader);
-    not_yet(asked(&raw.alert_budget, |_| true), "an alert budget is", "leave it out and set `threshold`", reader);
-    let wait = asked(&raw.for_, |wait| !wait.0.is_zero());
-    not_yet(wait, "waiting is", "leave it out, and write `for` into the alert rule instead", reader);
-    let mask = asked(&raw.mask_anomalies, |mask| *mask);
-    not_yet(mask, "hiding anomalies from the model is", "leave it out or write false", reader);
-    let limit = asked(&raw.mask_limit, |_| true);
-    not_yet(limit, "hiding anomalies from the model is", "leave it out", reader);
 }
 
 fn asked<T>(field: &Field<T>, is: impl Fn(&T) -> bool) -> Option<&At<T>> {

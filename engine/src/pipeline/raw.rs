@@ -5,9 +5,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value as Json};
 
 use super::document::{Node, Value};
-use super::kinds::{Length, Pair, Range, ScheduleText, Templates};
+use super::kinds::{Length, MatcherTexts, Pair, Range, ScheduleText, Templates};
 use super::read::{Absent, Field, Read, Reader, document, words};
-use super::{Direction, Mode};
+use super::{Calibration, Direction, Mode};
 
 document! {
     /// One pipeline: one query, one model, one way of scoring, one set of schedules.
@@ -61,8 +61,8 @@ document! {
     "anomaly" anomaly: RawAnomaly = {};
     /// What is written, and under which names.
     "output" output: RawOutput = {};
-    /// Maintenance windows and holidays. Not supported yet.
-    "calendars" calendars: Vec<Map<String, Json>> = [];
+    /// Maintenance windows and holidays: nothing is scored in them, and nothing learned from them.
+    "calendars" calendars: Vec<RawCalendar> = [];
     /// History to score once. Not supported yet.
     "backfill" backfill: RawBackfill;
     /// The flat form of `mode`: whether forecasts are written.
@@ -94,6 +94,29 @@ document! {
     "query" query: String, required;
     /// Whether the query also answers for the horizon.
     "future" future: bool = false;
+}
+
+document! {
+    /// A time in which nothing is scored, and nothing learned from: `from` and `until` once, or again and again `schedule`
+    /// and `duration`.
+    #[schemars(rename = "Calendar")]
+    struct RawCalendar;
+
+    /// For people.
+    "name" name: String = "";
+    /// Its first moment: a date, a date and a time (both in `timezone`), or a time with its offset.
+    "from" from: String;
+    /// The first moment after it.
+    "until" until: String;
+    /// When each of its windows begins.
+    "schedule" schedule: ScheduleText;
+    /// How long each of its windows lasts; shorter than the time until the next.
+    "duration" duration: Length;
+    /// The time zone of `from`, `until` and `schedule`; that of the pipeline where there is none.
+    "timezone" timezone: String;
+    /// What a series must fulfil: labels and their values, or a list of matchers such as `zone=~"eu-.*"`. Without any,
+    /// it holds for all series.
+    "matchers" matchers: MatcherTexts = [];
 }
 
 document! {
@@ -157,15 +180,18 @@ document! {
     "clip_predictions" clip_predictions: bool = false;
     /// The least score of a value outside `data_range`.
     "anomaly_score_outside_data_range" anomaly_score_outside_data_range: f64 = 1.01;
-    /// Whether the band follows the measured coverage. Only `none` is supported yet.
-    "calibration" calibration: Calibration = "none";
-    /// About how many alerts are wanted, such as `2/week`. Not supported yet.
+    /// Whether the band follows what comes, so that it holds `confidence_level` of it. `conformal` is for
+    /// `confidence_interval`, and what that has without a word; the others have `none`.
+    "calibration" calibration: Calibration;
+    /// About how many alerts are wanted, such as `2/week`, or `1/day per series`.
+    #[schemars(extend("pattern" = "^ *[0-9.]+ */ *[0-9a-z]+( +per series)? *$"))]
     "alert_budget" alert_budget: String;
-    /// How long a score stays above 1 before it is an incident. Not supported yet: must be `0s`.
+    /// How long a score stays above 1 before it is an incident.
     "for" for_: Length = "0s";
-    /// Whether anomalous points are hidden from later contexts. Not supported yet: must be false.
-    "mask_anomalies" mask_anomalies: bool = false;
-    /// For how long they are hidden. Not supported yet.
+    /// Whether points scored anomalous are hidden from later contexts.
+    "mask_anomalies" mask_anomalies: bool = true;
+    /// For how long they are hidden: what lasts longer is learned. At most half of `context_window`; 1d where that is
+    /// more.
     "mask_limit" mask_limit: Length;
 }
 
@@ -237,15 +263,6 @@ words! {
     "iqr" Iqr;
     /// Not supported yet.
     "isolation_forest" IsolationForest;
-}
-
-words! {
-    /// Whether the band follows the measured coverage.
-    pub(super) enum Calibration;
-    /// It stays as the model says.
-    "none" None;
-    /// Not supported yet.
-    "conformal" Conformal;
 }
 
 words! {

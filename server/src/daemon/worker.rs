@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use tsdb::Timestamp;
 
+use super::drifting::Drifting;
 use super::journal::Entry;
 use super::standings::AtWork;
 use crate::app::App;
@@ -120,6 +121,7 @@ struct Worker {
     datasource: String,
     version: Option<i64>,
     scene: Scene,
+    drifting: Drifting,
     spread: Duration,
     anomaly: Option<Ticks>,
     forecast: Ticks,
@@ -216,6 +218,7 @@ impl Worker {
             app,
             version,
             scene: Scene::of(pipeline),
+            drifting: Drifting::of(pipeline),
             spread: spread(&pipeline.name, shortest),
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
@@ -270,10 +273,19 @@ impl Worker {
         // Should this be cut off, nobody knows what was written.
         let unsure = Standing { unsure_until: before.unsure_until.max(Some(tick)), ..before };
         *seat = Some(AtWork { since, standing: unsure });
-        watch.heed(self.app.advice.verdicts(&self.name));
+        self.advise(watch);
         let outcome = watch.judge(tick).await;
         *seat = Some(AtWork { since, standing: watch.standing() });
         outcome
+    }
+
+    /// Tells what people have said since.
+    fn advise(&self, watch: &mut Watch) {
+        let silences = self.app.advice.silences(watch.pipeline());
+        if silences != watch.silences() {
+            watch.silence(silences);
+        }
+        watch.heed(self.app.advice.verdicts(&self.name));
     }
 
     async fn run(&mut self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
@@ -290,6 +302,7 @@ impl Worker {
         let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
         metrics.pass(&self.name, stage.name(), took, word);
         self.note(watch, stage, record(&self.app, &self.name, id.clone(), stage, (tick, started, took), &outcome));
+        self.drifting.look(&self.app, watch).await;
         match outcome {
             Ok(report) => self.succeeded(&id, stage, tick, took, &report),
             Err(error) => self.failed(&id, stage, &error),

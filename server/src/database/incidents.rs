@@ -275,8 +275,16 @@ pub async fn episodes_between(
 mod tests {
     use super::*;
     use crate::database::testing;
+    use crate::recipe::Recipe;
+    use engine::Pipeline;
+    use engine::incident::{Anomalous, Point};
+    use models::Resources;
 
-    fn found(name: &str, seconds: &[i64]) -> Anomalous {
+    fn labels(host: &str) -> Labels {
+        Labels::metric("m").with("host", host).with("zone", &host[..1])
+    }
+
+    fn found(host: &str, seconds: &[i64]) -> Anomalous {
         let point = |&at: &i64| Point {
             at: Timestamp::from_seconds(at),
             score: at as f64,
@@ -285,22 +293,37 @@ mod tests {
             lower: 4.0,
             upper: 6.0,
         };
-        let series = Labels::metric("m").with("host", name);
-        Anomalous { series, points: seconds.iter().map(point).collect() }
+        Anomalous { series: labels(host), points: seconds.iter().map(point).collect() }
     }
 
-    /// What is known after each of `steps` was recorded: host, start, end, points.
+    fn scene() -> Scene {
+        Scene::of(&Pipeline::parse("{name: p, query: m, step: 1s}", "test").unwrap())
+    }
+
+    async fn all(database: &Database, pending: bool) -> Vec<Incident> {
+        let mut rows = list(database, Filter { pending, ..Filter::default() }, Limit::default()).await.unwrap();
+        rows.reverse();
+        rows
+    }
+
+    /// The hosts of an incident's episodes, those that contribute most first.
+    async fn hosts(database: &Database, id: &str) -> String {
+        let members = members(database, &[id], 100).await.unwrap();
+        let hosts: Vec<String> =
+            members.iter().map(|one| one.labels().get("host").unwrap_or_default().to_owned()).collect();
+        hosts.join(" ")
+    }
+
+    /// What is known after each of `steps` was recorded: hosts, start, end, points.
     async fn check(steps: &[&[Anomalous]], expected: &[(&str, i64, i64, i64)]) -> testing::Temporary {
         let database = testing::database().await;
-        let pipeline = Pipeline::parse("{name: p, query: m, step: 1s}", "test").unwrap();
         for found in steps {
-            record(&database, &pipeline, found).await.unwrap();
+            record(&database, &scene(), found).await.unwrap();
         }
-        let mut rows = list(&database, Filter::default(), Limit::default()).await.unwrap();
-        rows.sort_by_key(|row| (row.labels.clone(), row.start_ms));
-        let host = |row: &Incident| row.labels.split('"').nth(7).unwrap().to_string();
-        let rows: Vec<_> =
-            rows.iter().map(|row| (host(row), row.start_ms / 1000, row.end_ms / 1000, row.points)).collect();
+        let mut rows = vec![];
+        for row in all(&database, false).await {
+            rows.push((hosts(&database, &row.id).await, row.start_ms / 1000, row.end_ms / 1000, row.points));
+        }
         let expected: Vec<_> = expected.iter().map(|one| (one.0.to_string(), one.1, one.2, one.3)).collect();
         assert_eq!(rows, expected);
         database
@@ -310,24 +333,87 @@ mod tests {
     async fn points_extend_what_is_open_and_replays_change_nothing() {
         check(&[&[]], &[]).await;
         let first = [found("a", &[10, 12]), found("b\0", &[11])];
-        check(&[&first, &first], &[("a", 10, 12, 2), ("b\u{fffd}", 11, 11, 1)]).await;
+        check(&[&first, &first], &[("a b\u{fffd}", 10, 12, 3)]).await;
         let next = [found("a", &[12, 16]), found("a", &[21])];
         check(&[&first[..1], &next, &next, &first[..1]], &[("a", 10, 16, 3), ("a", 21, 21, 1)]).await;
     }
 
     #[tokio::test]
-    async fn a_backfill_joins_incidents_and_what_was_said_of_them() {
-        let database = check(&[&[found("a", &[10, 18])], &[found("a", &[14])]], &[("a", 10, 18, 3)]).await;
-        let row = &list(&database, Filter::default(), Limit::default()).await.unwrap()[0];
-        assert_eq!(row.peak_score, 18.0);
-        assert!(row.created_ms < row.changed_ms, "every change has a time of its own");
-        assert_eq!((row.series.as_str(), row.labels.as_str()), ("m{host=\"a\"}", r#"{"__name__":"m","host":"a"}"#));
+    async fn series_that_deviate_together_are_one_incident_in_whatever_order_they_come() {
+        let parts = [found("a", &[10, 12]), found("b", &[13, 14, 15]), found("c", &[18]), found("d", &[60])];
+        let expected = [("b a c", 10, 18, 6), ("d", 60, 60, 1)];
+        for turn in 0..parts.len() {
+            let mut other = parts.clone();
+            other.rotate_left(turn);
+            let steps: Vec<&[Anomalous]> = other.chunks(1).collect();
+            check(&steps, &expected).await;
+            check(&[&other[..2], &other[2..], &other[..1]], &expected).await;
+        }
     }
 
     #[tokio::test]
-    async fn incidents_are_found_by_labels_time_and_score() {
-        let known = [("A%", 30, 30, 1), ("a%", 10, 10, 1)];
-        let database = check(&[&[found("a%", &[10]), found("A%", &[30])]], &known).await;
+    async fn a_backfill_joins_incidents_and_what_was_said_of_them() {
+        let database = testing::database().await;
+        record(&database, &scene(), &[found("a", &[10]), found("b", &[20])]).await.unwrap();
+        let ids: Vec<String> = all(&database, false).await.into_iter().map(|row| row.id).collect();
+        let said = "INSERT INTO feedback (id, incident, pipeline, labels, start_ms, end_ms, verdict, note, created_ms, \
+                    created_by) VALUES ('f', $1, 'p', '{}', 0, 0, 'expected', '', 0, 'me')";
+        sqlx::query(said).bind(&ids[1]).execute(&database.pool).await.unwrap();
+        record(&database, &scene(), &[found("a", &[14]), found("c", &[16])]).await.unwrap();
+        let rows = all(&database, false).await;
+        assert_eq!(rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>(), ids[..1]);
+        assert_eq!((rows[0].start_ms, rows[0].end_ms, rows[0].members), (10_000, 20_000, 3));
+        assert_eq!((rows[0].peak_score, rows[0].series.as_str()), (20.0, "m{host=\"b\", zone=\"b\"}"));
+        assert!(rows[0].created_ms < rows[0].changed_ms, "every change has a time of its own");
+        let (incident,): (String,) =
+            sqlx::query_as("SELECT incident FROM feedback").fetch_one(&database.pool).await.unwrap();
+        assert_eq!(incident, ids[0]);
+    }
+
+    #[tokio::test]
+    async fn an_incident_says_what_tells_its_series_apart_and_how_bad_it_is() {
+        let database = testing::database().await;
+        let watched: Vec<Labels> = (0..40).map(|host| labels(&format!("{}{host}", if host < 30 { "a" } else { "b" }))).collect();
+        let hosts: Vec<Anomalous> = (29..40).map(|host| found(watched[host].get("host").unwrap(), &[10, 11])).collect();
+        let document = Pipeline::documents("{name: p, query: m}").remove(0);
+        let pipeline = Pipeline::from_document(&document, "test").unwrap();
+        let recipe = Recipe::of(&document, &pipeline, None, &Resources::default());
+        let scene = scene().watching(&watched).made_with(recipe.clone().into());
+        record(&database, &scene, &hosts).await.unwrap();
+        let row = all(&database, false).await.remove(0);
+        let told: Vec<String> = row.telling().iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["10 of 11 have zone=b, and none of the other 29"]);
+        assert_eq!((row.members, row.watched, row.severity.as_str()), (11, 40, "critical"));
+        assert_eq!(row.recipe.as_deref(), Some(recipe.hash.as_str()));
+        let (kept,): (String,) =
+            sqlx::query_as("SELECT document FROM recipes").fetch_one(&database.pool).await.unwrap();
+        assert_eq!(kept, recipe.document);
+        record(&database, &self::scene(), &[found("a0", &[12])]).await.unwrap();
+        let later = all(&database, false).await.remove(0);
+        assert_eq!((later.members, later.watched, later.telling == row.telling), (12, 40, true));
+        assert_eq!(later.recipe, row.recipe);
+        let shares: Vec<f64> =
+            members(&database, &[&later.id], 2).await.unwrap().iter().map(|one| one.weight).collect();
+        assert_eq!(shares, [20.0, 20.0], "those that contribute most");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_before_it_has_lasted() {
+        let database = testing::database().await;
+        let patient = Pipeline::parse("{name: p, query: m, step: 1s, anomaly: {for: 5s}}", "test").unwrap();
+        for (seconds, is_told) in [(&[10][..], false), (&[14], false), (&[15], true), (&[17], true)] {
+            record(&database, &Scene::of(&patient), &[found("a", seconds)]).await.unwrap();
+            let known = (all(&database, true).await.len(), all(&database, false).await.len() == 1);
+            assert_eq!(known, (1, is_told), "after {seconds:?}");
+            let heard = changed(&database, None, Cursor { at_ms: 0, id: String::new() }, 10).await.unwrap();
+            assert_eq!(heard.len(), usize::from(is_told));
+        }
+    }
+
+    #[tokio::test]
+    async fn incidents_are_found_by_labels_time_score_and_severity() {
+        let known = [("a%", 10, 10, 1), ("A%", 30, 31, 2)];
+        let database = check(&[&[found("a%", &[10]), found("A%", &[30, 31])]], &known).await;
         let check = async |filter: Filter, expected: &[i64]| {
             let rows = list(&database, filter.clone(), Limit::default()).await.unwrap();
             let starts: Vec<i64> = rows.iter().map(|row| row.start_ms / 1000).collect();
@@ -341,13 +427,47 @@ mod tests {
         check(Filter { from: at(11), ..Filter::default() }, &[30]).await;
         check(Filter { until: at(30), ..Filter::default() }, &[10]).await;
         check(Filter { min_score: Some(10.5), ..Filter::default() }, &[30]).await;
+        check(Filter { severity: Some(Severity::Info), ..Filter::default() }, &[30, 10]).await;
+        check(Filter { severity: Some(Severity::Critical), ..Filter::default() }, &[]).await;
         check(Filter { pipeline: Some("q".into()), ..Filter::default() }, &[]).await;
         // Four steps, and twice the minute between passes, after their last points.
         let now = Timestamp::from_seconds(140);
         check(Filter { open: Some((true, now)), ..Filter::default() }, &[30]).await;
         check(Filter { open: Some((false, now)), ..Filter::default() }, &[10]).await;
+        assert_eq!(open(&database, now).await.unwrap().len(), 1);
         let newest = list(&database, Filter::default(), Limit::default()).await.unwrap().remove(0);
         let after = Some(Cursor { at_ms: newest.start_ms, id: newest.id });
         check(Filter { after, ..Filter::default() }, &[10]).await;
+        let near = episodes_between(&database, "p", (Timestamp::from_seconds(11), Timestamp::from_seconds(30)), 9);
+        assert_eq!(near.await.unwrap().len(), 1);
+    }
+
+    /// What a database of the version before holds: an incident of one series, and what was said of it.
+    #[tokio::test]
+    async fn incidents_of_before_stay_readable_and_go_on() {
+        use sqlx::Executor as _;
+        let folder = tempfile::tempdir().unwrap();
+        let url = crate::database::file_url(&folder.path().join("state.db"));
+        let pool = {
+            sqlx::any::install_default_drivers();
+            sqlx::AnyPool::connect(&format!("{url}?mode=rwc")).await.unwrap()
+        };
+        let first = crate::database::MIGRATIONS.iter().find(|one| one.version == 1).unwrap();
+        let only_first = sqlx::migrate::Migrator { migrations: vec![first.clone()].into(), ..sqlx::migrate!("./migrations") };
+        only_first.run(&pool).await.unwrap();
+        let old = "INSERT INTO incidents VALUES ('i', 'p', 'm{host=\"a\", zone=\"a\"}', \
+                   '{\"__name__\":\"m\",\"host\":\"a\",\"zone\":\"a\"}', 10000, 12000, 12000, 12, 9, 5, 4, 6, 2, 20000, 1, 2)";
+        pool.execute(old).await.unwrap();
+        let said = "INSERT INTO feedback VALUES ('f', 'i', 'p', '{}', 10000, 12000, 'expected', '', 3, 'me')";
+        pool.execute(said).await.unwrap();
+        pool.close().await;
+        let database = Database::open(&url).await.unwrap();
+        let row = all(&database, false).await.remove(0);
+        assert_eq!((row.id.as_str(), row.members, row.severity.as_str()), ("i", 1, "warning"));
+        record(&database, &scene(), &[found("a", &[14]), found("b", &[14])]).await.unwrap();
+        let row = all(&database, false).await.remove(0);
+        assert_eq!((row.id.as_str(), row.members, row.points), ("i", 2, 4));
+        let feedback = crate::database::feedback::about(&database, &[row]).await.unwrap();
+        assert!(feedback[0].moves().is_none(), "nobody knows what it was about");
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::backfill::{Backfill, Piece};
-use engine::feedback::heed;
 use engine::incident::anomalous;
 use engine::{Pipeline, Ports, Report};
 use serde::{Deserialize, Serialize};
@@ -94,6 +93,7 @@ async fn fill(
     let name = pipeline.name.clone();
     let mut scene = Scene::of(&pipeline).made_with(recipe);
     let mut backfill = Backfill::new(pipeline, ports);
+    advise(task, &mut backfill);
     let since = (task.app.now() - SEEN_AFTER).millis();
     let just_written = jobs::backfilled_since(&task.app.database, &name, &task.hold.id, since).await?;
     if task.work.attempts > 1 || just_written {
@@ -103,7 +103,7 @@ async fn fill(
     loop {
         let after = Timestamp::from_millis(place.after_ms);
         let end = bound(&*task.unless_stopped(task.app.standings.seat(&name)).await?, &backfill, task, until);
-        let Some(Piece { mut scored, until: last, warnings }) = task.unless_stopped(backfill.score(after, end)).await??
+        let Some(Piece { scored, until: last, warnings, .. }) = task.unless_stopped(backfill.score(after, end)).await??
         else {
             return Ok(place);
         };
@@ -112,7 +112,6 @@ async fn fill(
         if last > bound(&seat, &backfill, task, until) {
             continue;
         }
-        heed(&mut scored, &task.app.advice.verdicts(&name));
         let found = anomalous(&scored);
         scene = scene.watching(scored.score.series());
         let report = backfill.write(scored).await?;
@@ -124,6 +123,13 @@ async fn fill(
         let (done, all) = ((last.millis() - start.millis()) as f64, (end.millis() - start.millis()) as f64);
         task.save((done / all.max(1.0)).min(1.0), &format!("scored until {last}"), &place).await?;
     }
+}
+
+/// Tells what people have said.
+fn advise(task: &Task, backfill: &mut Backfill) {
+    let (silences, name) = (task.app.advice.silences(backfill.pipeline()), &backfill.pipeline().name);
+    let verdicts = task.app.advice.verdicts(name);
+    backfill.advise(silences, verdicts);
 }
 
 /// Up to where history is to be scored: what came after a worker began is the worker's.

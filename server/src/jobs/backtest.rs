@@ -32,11 +32,11 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
     let settles = task.unless_stopped(ports.source.settles_after()).await?.map_err(PassError::from)?;
     pipeline.data_delay = pipeline.data_delay.max(settles);
     let first = from.ceil(pipeline.step);
-    let (start, backfill) = (first - pipeline.step, Backfill::new(pipeline, ports));
+    let (start, mut backfill) = (first - pipeline.step, Backfill::new(pipeline, ports));
     let end = backfill.newest(task.app.now()).min(until);
     let fresh = || Place { after_ms: start.millis(), tally: Tally::default() };
     let mut place: Place = task.checkpoint().unwrap_or_else(fresh);
-    let score = async |after_ms| task.unless_stopped(backfill.score(Timestamp::from_millis(after_ms), end)).await;
+    let mut score = async |after_ms| task.unless_stopped(backfill.score(Timestamp::from_millis(after_ms), end)).await;
     while let Some(piece) = score(place.after_ms).await?? {
         place.after_ms = piece.until.millis();
         place.tally.add(&piece.scored);

@@ -67,6 +67,8 @@ async fn judge(
         }
     }
     let started = app.now();
+    let silences = app.advice.silences(watch.pipeline());
+    watch.silence(silences);
     watch.heed(app.advice.verdicts(&name));
     let outcome = watch.judge(started).await;
     note(task, watch, scene, true, (started, &outcome));

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use engine::judge::Masks;
 use engine::outlook::{Known, Outlook, Turn};
 use engine::pass::compute;
 use engine::replay::judge;
@@ -53,7 +54,7 @@ impl Task {
     fn work(self) -> Result<Done, ForecastError> {
         let Self { pipeline, model, history, turns, origin, known } = self;
         let scored = judge(&pipeline, &*model, &history, &turns, origin)?;
-        let outlook = Outlook::at(origin, &pipeline, &*model, &history, &known)?;
+        let outlook = Outlook::at(origin, &pipeline, &*model, &history, &known, Masks::default())?;
         Ok(Done { history, scored, outlook })
     }
 }

@@ -38,14 +38,9 @@ impl Scene {
         let reach = reach(pipeline.step);
         // A pass is due once in a gap, and may take as long as one.
         let lingers = reach + pipeline.data_delay + pipeline.anomaly_schedule.largest_gap() * 2;
-        let patience = Duration::ZERO;
+        let patience = pipeline.anomaly.patience;
+        let patience = pipeline.anomaly.patience;
         Self { pipeline: pipeline.name.clone(), reach, lingers, patience, watched: Arc::default(), recipe: None }
-    }
-
-    /// The same, where something becomes an incident only once it has lasted for `patience`.
-    #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
     }
 
     /// The same, whose scores are made with `recipe`.

@@ -1,0 +1,378 @@
+//! The state of a pipeline's scoring: what is learned from judging points, and what the next points are judged by.
+//!
+//! All of it is here, per series, and is advanced in the order of time, turn by turn, by whoever judges: the service, a
+//! backfill, a replay. Three things make it the same for all of them. Calibrations and thresholds depend on a bounded
+//! time before the point, whose begin is a matter of the clock alone ([`Judge::since`]), so whoever lets a new judge go
+//! through that time has the state of one that never stopped. What models must not see are points that were scored,
+//! and scores stand in the store ([`Judge::recall`]). And a forecast is made of what was known when its context ended,
+//! whenever it is made ([`Judge::masks`]).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rayon::prelude::*;
+use tsdb::{Labels, Step, Timestamp};
+
+use crate::band::Expectation;
+use crate::budget::{Share, Threshold};
+use crate::calibrate::{Calibration, EPOCH_POINTS};
+use crate::context::History;
+use crate::feedback::{Verdict, heeded};
+use crate::mask::{LevelShift, Runs};
+use crate::outlook::{Outlook, Turn, context_start};
+use crate::pipeline::Pipeline;
+use crate::score::{beside_threshold, score};
+use crate::silence::{Quiet, Silence};
+
+/// How far ahead calendars are looked up at a time.
+const LOOK_AHEAD: Duration = Duration::from_secs(86_400);
+
+/// Rows that one thread judges at a time, at least: one alone is not worth a thread.
+const FEWEST_ROWS: usize = 64;
+
+/// What is hidden from the contexts of a forecast, by row; nothing of the rows that are not there.
+pub type Masks = BTreeMap<usize, Quiet>;
+
+/// The value, what was expected, the edges and the score of one point; all NaN where there is no score.
+pub type Cell = [f64; 5];
+
+/// What a turn's points were worth.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// The points of each row of the history.
+    pub rows: Vec<Vec<Cell>>,
+    /// The shifts of a level that were accepted.
+    pub shifts: Vec<LevelShift>,
+    /// Series whose band is wide because it is not calibrated yet.
+    pub uncalibrated: usize,
+}
+
+/// The state of a pipeline's scoring.
+#[derive(Debug)]
+pub struct Judge {
+    pipeline: Arc<Pipeline>,
+    series: Vec<Labels>,
+    lines: Vec<Line>,
+    /// Lines of series that the history doesn't have any more, and may have again.
+    parked: HashMap<Labels, Line>,
+    silences: Vec<Silence>,
+    verdicts: Arc<[Verdict]>,
+    /// The range of time that the lines know their silences of.
+    looked_up: Option<(Timestamp, Timestamp)>,
+    /// The threshold of all series together.
+    threshold: Option<Threshold>,
+    until: Option<Timestamp>,
+}
+
+/// The state of one series.
+#[derive(Debug, Clone)]
+struct Line {
+    calibration: Option<Calibration>,
+    runs: Option<Runs>,
+    threshold: Option<Threshold>,
+    /// The newest scores, as many as a score must stay above 1 for.
+    newest: VecDeque<f64>,
+    quiet: Quiet,
+    /// What people have said of its pattern.
+    verdicts: Vec<Verdict>,
+    /// The newest point that was judged.
+    last: Timestamp,
+}
+
+impl Line {
+    fn new(pipeline: &Pipeline) -> Self {
+        let anomaly = &pipeline.anomaly;
+        let own = anomaly.budget.filter(|budget| budget.share == Share::Series);
+        Self {
+            calibration: anomaly.calibrated_level().map(Calibration::new),
+            runs: anomaly.mask_limit.map(|limit| Runs::new(limit, pipeline.step)),
+            threshold: own.map(|budget| Threshold::new(budget, pipeline.step)),
+            newest: VecDeque::new(),
+            quiet: Quiet::default(),
+            verdicts: vec![],
+            last: Timestamp::from_millis(i64::MIN),
+        }
+    }
+
+    /// The lowest of the newest scores that span the pipeline's patience: what lasts is as high as that.
+    fn lasting(&mut self, score: f64, patience: usize) -> f64 {
+        self.newest.push_back(score);
+        while self.newest.len() > patience + 1 {
+            self.newest.pop_front();
+        }
+        if self.newest.len() <= patience { 0.0 } else { self.newest.iter().copied().fold(f64::INFINITY, f64::min) }
+    }
+}
+
+/// What is the same for all points of a row in a turn.
+struct Bench<'a> {
+    pipeline: &'a Pipeline,
+    turn: Turn,
+    outlook: &'a Outlook,
+    history: &'a History,
+    /// The threshold that all series have in common.
+    factor: Option<f64>,
+    /// Whether what is found counts as scored.
+    counts: bool,
+}
+
+/// What became of a row.
+struct Row {
+    cells: Vec<Cell>,
+    /// How high what lasts is at each point, before it is divided by a threshold; for a common budget only.
+    lasting: Vec<f64>,
+    shift: Option<LevelShift>,
+}
+
+impl Judge {
+    /// A judge of `pipeline` that has seen nothing.
+    pub fn new(pipeline: Arc<Pipeline>) -> Self {
+        let common = pipeline.anomaly.budget.filter(|budget| budget.share == Share::Pipeline);
+        Self {
+            threshold: common.map(|budget| Threshold::new(budget, pipeline.step)),
+            pipeline,
+            series: vec![],
+            lines: vec![],
+            parked: HashMap::new(),
+            silences: vec![],
+            verdicts: Arc::default(),
+            looked_up: None,
+            until: None,
+        }
+    }
+
+    /// The pipeline.
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// The newest point that has been judged.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
+    /// The last point before those that must be judged before the points after `after` are: what calibrations and
+    /// thresholds are learned from. `after` itself where nothing is.
+    pub fn since(&self, after: Timestamp) -> Timestamp {
+        let (anomaly, step) = (&self.pipeline.anomaly, self.pipeline.step);
+        // Every point of the turn is judged by the thresholds of its origin, which may lie in the day before.
+        let origin = after - self.pipeline.forecast_schedule.largest_gap() - self.pipeline.data_delay;
+        let first = anomaly.budget.map_or(after + step, |budget| budget.since(origin));
+        match anomaly.calibrated_level() {
+            Some(_) => Calibration::since(first, step) - step,
+            None => first.floor(step) - step,
+        }
+    }
+
+    /// Neither scores nor learns from what is in `silences`, from now on, beside the pipeline's own calendars.
+    pub fn silence(&mut self, silences: Vec<Silence>) {
+        self.silences = silences;
+        self.looked_up = None;
+    }
+
+    /// What is silenced beside the pipeline's calendars.
+    pub fn silences(&self) -> &[Silence] {
+        &self.silences
+    }
+
+    /// Scores from now on with the thresholds that these verdicts have moved.
+    pub fn heed(&mut self, verdicts: Arc<[Verdict]>) {
+        if *self.verdicts != *verdicts {
+            self.verdicts = verdicts;
+            self.looked_up = None;
+        }
+    }
+
+    /// The verdicts that have moved thresholds.
+    pub fn verdicts(&self) -> &Arc<[Verdict]> {
+        &self.verdicts
+    }
+
+    /// Takes in a score of the series `row` of `history` that was given before; they come in the order of time.
+    pub fn recall(&mut self, history: &History, row: usize, time: Timestamp, score: f64) {
+        self.align(history);
+        if let Some(runs) = self.lines.get_mut(row).and_then(|line| line.runs.as_mut()) {
+            runs.note(time, score);
+        }
+    }
+
+    /// What is hidden from the forecast whose contexts end with `origin`.
+    pub fn masks(&mut self, history: &History, origin: Timestamp) -> Masks {
+        self.align(history);
+        let first = context_start(&self.pipeline, origin);
+        self.look_up(first, origin);
+        let of_line = |(row, line): (usize, &Line)| {
+            let silenced = line.quiet.ranges().iter().filter(|range| range.start <= origin && range.end > first);
+            let hidden = line.runs.iter().flat_map(|runs| runs.hidden(origin)).filter(|range| range.end > first);
+            let ranges: Vec<_> = silenced.cloned().chain(hidden).collect();
+            (!ranges.is_empty()).then(|| (row, Quiet::new(ranges)))
+        };
+        self.lines.iter().enumerate().filter_map(of_line).collect()
+    }
+
+    /// Judges the points of `turn` by the outlook of its origin, and learns from them. Where they don't count, since
+    /// nobody will see their scores, they are not hidden from models either.
+    pub fn judge(&mut self, turn: Turn, outlook: &Outlook, history: &History, counts: bool) -> Judged {
+        self.align(history);
+        self.look_up(context_start(&self.pipeline, turn.origin), turn.last);
+        let factor = self.threshold.as_mut().map(|threshold| threshold.factor(turn.origin));
+        let pipeline = self.pipeline.clone();
+        let bench = Bench { pipeline: &pipeline, turn, outlook, history, factor, counts };
+        let rows = self.lines.par_iter_mut().enumerate().with_min_len(FEWEST_ROWS);
+        let rows: Vec<Row> = rows.map(|(row, line)| bench.judge(row, line)).collect();
+        self.push(turn, &rows);
+        self.until = Some(turn.last);
+        let is_unsure = |line: &&Line| line.calibration.as_ref().is_some_and(|calibration| !calibration.is_sure());
+        let uncalibrated = self.lines.iter().filter(is_unsure).count();
+        let (rows, shifts): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (row.cells, row.shift)).unzip();
+        Judged { rows, shifts: shifts.into_iter().flatten().collect(), uncalibrated }
+    }
+
+    /// How much of the alert budget was used in its time before the newest point: 1 is all of it. Where each series has
+    /// its own, that of the one that used most.
+    pub fn budget_used(&self) -> Option<f64> {
+        let until = self.until?;
+        let own = self.lines.iter().filter_map(|line| line.threshold.as_ref());
+        self.threshold.iter().chain(own).map(|threshold| threshold.used(until)).max_by(f64::total_cmp)
+    }
+
+    /// Gives the common threshold the highest of what lasts at each point.
+    fn push(&mut self, turn: Turn, rows: &[Row]) {
+        let Some(threshold) = &mut self.threshold else { return };
+        let points = rows.iter().map(|row| row.lasting.len()).max().unwrap_or(0);
+        for point in 0..points {
+            let all = rows.iter().filter_map(|row| row.lasting.get(point)).filter(|score| !score.is_nan());
+            if let Some(highest) = all.copied().max_by(f64::total_cmp) {
+                threshold.push(turn.first + self.pipeline.step.times(point), highest);
+            }
+        }
+    }
+
+    /// Makes row numbers those of `history`.
+    fn align(&mut self, history: &History) {
+        if self.series == history.series() {
+            return;
+        }
+        let known = std::mem::take(&mut self.series).into_iter().zip(std::mem::take(&mut self.lines));
+        self.parked.extend(known);
+        self.series = history.series().to_vec();
+        let line = |labels: &Labels| self.parked.remove(labels).unwrap_or_else(|| Line::new(&self.pipeline));
+        self.lines = self.series.iter().map(line).collect();
+        // What a line has learned is forgotten after two epochs, and so is the line.
+        let memory = self.pipeline.step.times(2 * EPOCH_POINTS as usize);
+        let until = self.until.unwrap_or_default();
+        self.parked.retain(|_, line| line.last + memory >= until);
+        self.looked_up = None;
+    }
+
+    /// Makes the lines know their silences from `first` to `last`.
+    fn look_up(&mut self, first: Timestamp, last: Timestamp) {
+        if self.pipeline.calendars.is_empty() && self.silences.is_empty() && self.looked_up.is_some() {
+            return;
+        }
+        if self.looked_up.is_some_and(|(from, until)| from <= first && last <= until) {
+            return;
+        }
+        let (from, until) = (first - LOOK_AHEAD, last + LOOK_AHEAD);
+        let planned = self.pipeline.calendars.iter().flat_map(|calendar| calendar.silences(from, until));
+        let all: Vec<Silence> = planned.chain(self.silences.iter().cloned()).collect();
+        for (labels, line) in self.series.iter().zip(&mut self.lines) {
+            line.quiet = Quiet::of(&all, labels);
+            line.verdicts = self.verdicts.iter().filter(|verdict| verdict.is_for(labels)).cloned().collect();
+        }
+        self.looked_up = Some((from, until));
+    }
+}
+
+impl Bench<'_> {
+    fn judge(&self, row: usize, line: &mut Line) -> Row {
+        let Self { pipeline, turn, outlook, history, .. } = self;
+        let step = pipeline.step;
+        if let Some(runs) = &mut line.runs {
+            runs.forget_before(context_start(pipeline, turn.origin));
+        }
+        let factor = line.threshold.as_mut().map(|threshold| threshold.factor(turn.origin)).or(self.factor);
+        let ahead = ((turn.first.millis() - turn.origin.millis()) / step.millis()) as usize;
+        let actual = history.range(row, turn.first, turn.last);
+        let mut done = Row { cells: Vec::with_capacity(actual.len()), lasting: vec![], shift: None };
+        for (point, &y) in actual.iter().enumerate() {
+            let time = turn.first + step.times(point);
+            let model = outlook.band.at(row, ahead + point - 1);
+            if y.is_nan() || model.expected.is_nan() || line.quiet.covers(time) {
+                done.cells.push([f64::NAN; 5]);
+                done.lasting.extend(self.factor.map(|_| f64::NAN));
+                continue;
+            }
+            let band = line.calibrate(y, model, ahead + point, time, step).shaped(&pipeline.anomaly);
+            let raw = score(y, band, &pipeline.anomaly);
+            self.push(line, time, raw, &mut done);
+            let score = factor.map_or(raw, |factor| beside_threshold(raw, factor, y, &pipeline.anomaly));
+            let score = heeded(&line.verdicts, time, (y, band.expected), score);
+            if self.counts {
+                let shift = line.note(time, score).map(|since| self.shift(row, since, time));
+                done.shift = shift.or(done.shift.take());
+            }
+            line.last = time;
+            done.cells.push([y, band.expected, band.lower, band.upper, score]);
+        }
+        done
+    }
+
+    /// Gives what lasts to the series' own threshold, or keeps it for the common one.
+    fn push(&self, line: &mut Line, time: Timestamp, raw: f64, done: &mut Row) {
+        if line.threshold.is_none() && self.factor.is_none() {
+            return;
+        }
+        let lasting = line.lasting(raw, self.pipeline.anomaly.patience_points(self.pipeline.step));
+        match &mut line.threshold {
+            Some(threshold) => threshold.push(time, lasting),
+            None => done.lasting.push(lasting),
+        }
+    }
+
+    /// The shift of a row that began at `since` and is accepted at `at`.
+    fn shift(&self, row: usize, since: Timestamp, at: Timestamp) -> LevelShift {
+        let lasted = Duration::from_millis((at.millis() - since.millis()).unsigned_abs());
+        let before = self.history.range(row, since - lasted, since - self.pipeline.step.duration());
+        LevelShift {
+            series: self.history.series()[row].clone(),
+            since,
+            at,
+            from: median(before),
+            to: median(self.history.range(row, since, at)),
+        }
+    }
+}
+
+impl Line {
+    /// The band that `model` gives, as wide as it must be; then learns what came.
+    fn calibrate(
+        &mut self,
+        y: f64,
+        model: Expectation,
+        ahead: usize,
+        time: Timestamp,
+        step: Step,
+    ) -> Expectation {
+        let Some(calibration) = &mut self.calibration else { return model };
+        calibration.go_to(time, step);
+        let band = calibration.widen(model, ahead);
+        calibration.learn(y, model, ahead);
+        band
+    }
+
+    fn note(&mut self, time: Timestamp, score: f64) -> Option<Timestamp> {
+        self.runs.as_mut().and_then(|runs| runs.note(time, score))
+    }
+}
+
+/// The median of what is known; NaN where nothing is.
+fn median(values: &[f64]) -> f64 {
+    let mut known: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+    if known.is_empty() {
+        return f64::NAN;
+    }
+    let middle = known.len() / 2;
+    *known.select_nth_unstable_by(middle, f64::total_cmp).1
+}
