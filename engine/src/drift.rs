@@ -10,7 +10,7 @@
 //!   a miss is a point outside its band.
 //! - **Values** are compared by the population stability index (N. Siddiqi, *Credit Risk Scorecards*, 2006), over a
 //!   sketch with logarithmic bins (as in Masson et al., *DDSketch*, VLDB 2019, section 2), with those of the weeks
-//!   before. It must stay above 0.25, "a major shift", for three days: a weekend is none.
+//!   before. It must stay above 0.25, "a major shift", for four days: a weekend is none.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -31,7 +31,7 @@ const WARM_UP: u64 = 72;
 /// A rise of the logarithm smaller than this is none.
 const TOLERANCE: f64 = 0.1;
 
-/// The rise of the sum from which on it is a drift: of a doubled error, about a day and a half.
+/// The rise of the sum from which on it is a drift: of a doubled error, after about two days.
 const RISE: f64 = 20.0;
 
 /// What is added to a rate, so that one miss in a thousand points is no drift from none.
@@ -41,7 +41,7 @@ const LEAST: f64 = 0.01;
 const STABILITY: f64 = 0.25;
 
 /// For how many hours.
-const SUSTAINED: u64 = 72;
+const SUSTAINED: u64 = 96;
 
 /// Points that a window must have for its distribution to be compared.
 const ENOUGH: u64 = 100;
@@ -101,7 +101,7 @@ impl fmt::Display for Event {
             Kind::Coverage => write!(f, "{now} of the points lie outside their band, {before} did before"),
             Kind::Input => write!(
                 f,
-                "the values are distributed otherwise than in the weeks before (stability index {:.2}, for three days)",
+                "the values are distributed otherwise than in the weeks before (stability index {:.2}, for four days)",
                 self.now
             ),
         }
@@ -358,11 +358,11 @@ mod tests {
     #[test]
     fn a_worse_forecast_a_band_too_narrow_and_other_values_are_found_once_each() {
         let later = 2 * WEEK;
-        check(&found(4 * WEEK, |at| hour(at, 100.0, if at < later { 1.0 } else { 4.0 })), Kind::Error, later..later + 72);
+        check(&found(4 * WEEK, |at| hour(at, 100.0, if at < later { 1.0 } else { 4.0 })), Kind::Error, later..later + 100);
         let found_misses = found(4 * WEEK, |at| hour(at, 100.0, if at < later { 4.9 } else { 7.0 }));
         check(&found_misses, Kind::Coverage, later..later + 72);
         let found_values = found(4 * WEEK, |at| hour(at, if at < later { 100.0 } else { 400.0 }, 4.0));
-        check(&found_values, Kind::Input, later + 60..later + 120);
+        check(&found_values, Kind::Input, later + 90..later + 140);
     }
 
     #[test]

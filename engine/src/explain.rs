@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(
             sections[2].text,
             [
-                "In the 4 days before it was as low 28 times, last 3 hours earlier: the height alone is not it.",
+                "In the 4 days before it was as low 20 times, last 4 hours earlier: the height alone is not it.",
                 "Of the 96 points that were scored before, one was as far off.",
             ]
         );

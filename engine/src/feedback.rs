@@ -176,7 +176,6 @@ pub fn heeded(verdicts: &[Verdict], at: Timestamp, (actual, expected): (f64, f64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tsdb::{Frame, Step};
 
     const HOUR: i64 = 60 * 60;
 

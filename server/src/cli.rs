@@ -7,6 +7,7 @@ pub mod completions;
 pub mod demo;
 pub mod detect;
 pub mod error;
+pub mod explain;
 pub mod jobs;
 pub mod keys;
 pub mod log;
@@ -82,6 +83,7 @@ struct Global {
 enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
+    Explain(explain::ExplainArgs),
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
     Keys(keys::KeysArgs),
@@ -145,6 +147,7 @@ fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) 
     let code = match command {
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
+        Command::Explain(args) => explain::explain(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Keys(args) => keys::keys(&args, terminal)?,

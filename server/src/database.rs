@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod leases;
 pub mod models;
 pub mod pipelines;
+pub mod recipes;
 pub mod retention;
 pub mod runs;
 pub mod select;

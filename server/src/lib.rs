@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod database;
 pub mod demo;
 pub mod egress;
+pub mod explanation;
 pub mod jobs;
 pub mod metrics;
 pub mod page;

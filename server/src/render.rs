@@ -3,6 +3,7 @@
 //! Everything here is a pure function of its input that writes to the writer it is given.
 
 pub mod chart;
+pub mod explanation;
 pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -1,6 +1,7 @@
 //! `/api/v1/anomalies`: incidents, which are anomalous points that belong together.
 
 mod events;
+mod explanation;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -24,6 +25,7 @@ use crate::database::{DatabaseError, feedback};
 /// The routes.
 pub(super) fn routes() -> Routes {
     let viewer = OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(events::events));
+    let viewer = viewer.routes(routes!(explanation::explanation));
     Routes { viewer, ..Routes::default() }
 }
 
