@@ -324,7 +324,13 @@ mod tests {
         let yhat: Vec<f64> = (0..60).map(wave).collect();
         let y: Vec<f64> = (0..60).map(|minute| wave(minute) + noise * random(minute)).collect();
         let edge = |by: f64| frame(yhat.iter().map(|value| value + by).collect());
-        Scored { score: frame(vec![0.5; 60]), yhat_lower: edge(-5.0), yhat_upper: edge(5.0), yhat: frame(yhat), y: frame(y) }
+        Scored {
+            score: frame(vec![0.5; 60]),
+            yhat_lower: edge(-5.0),
+            yhat_upper: edge(5.0),
+            yhat: frame(yhat),
+            y: frame(y),
+        }
     }
 
     /// What is found, and after how many hours, in `hours` of the hours that `of` makes.
@@ -358,7 +364,11 @@ mod tests {
     #[test]
     fn a_worse_forecast_a_band_too_narrow_and_other_values_are_found_once_each() {
         let later = 2 * WEEK;
-        check(&found(4 * WEEK, |at| hour(at, 100.0, if at < later { 1.0 } else { 4.0 })), Kind::Error, later..later + 100);
+        check(
+            &found(4 * WEEK, |at| hour(at, 100.0, if at < later { 1.0 } else { 4.0 })),
+            Kind::Error,
+            later..later + 100,
+        );
         let found_misses = found(4 * WEEK, |at| hour(at, 100.0, if at < later { 4.9 } else { 7.0 }));
         check(&found_misses, Kind::Coverage, later..later + 72);
         let found_values = found(4 * WEEK, |at| hour(at, if at < later { 100.0 } else { 400.0 }, 4.0));
@@ -376,7 +386,10 @@ mod tests {
                 other = serde_json::from_str(&serde_json::to_string(&other).unwrap()).unwrap();
             }
         }
-        assert_eq!(one.levels().map(|(_, level)| (level * 1e9).round()), other.levels().map(|(_, level)| (level * 1e9).round()));
+        assert_eq!(
+            one.levels().map(|(_, level)| (level * 1e9).round()),
+            other.levels().map(|(_, level)| (level * 1e9).round())
+        );
         assert!(serde_json::to_string(&one).unwrap().len() < 60_000);
     }
 

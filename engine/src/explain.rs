@@ -77,16 +77,16 @@ fn expected(evidence: &Evidence<'_>) -> Vec<String> {
     if earlier.len() >= ENOUGH_DAYS {
         let (low, high) = extent(&earlier);
         text.push(format!(
-            "At this time of day it was {} on {} (around {}).",
+            "At this time of day it was {} on the {} days before (around {}).",
             between(low, high),
-            days_before(earlier.len()),
+            earlier.len(),
             number(median(&earlier))
         ));
     }
     let before = just_before(evidence);
     if before.len() >= 2 {
         let (low, high) = extent(&before);
-        let span = duration(evidence.step.times(before.len()));
+        let span = span(evidence.step.times(before.len()));
         text.push(format!("In the {span} before it was {}.", between(low, high)));
     }
     text
@@ -119,7 +119,7 @@ fn unusual(evidence: &Evidence<'_>) -> Vec<String> {
     let known = before.iter().filter(|value| !value.is_nan()).count();
     if known > 0 {
         let word = if Side::of(actual, evidence.point.expected) == Side::Above { "high" } else { "low" };
-        let span = duration(evidence.step.times(before.len()));
+        let span = span(evidence.step.times(before.len()));
         let last = before.iter().rposition(|value| is_as_far(*value));
         text.push(match last {
             None => format!("It is the {word}est value of the {span} before ({} values).", grouped(known)),
@@ -127,7 +127,9 @@ fn unusual(evidence: &Evidence<'_>) -> Vec<String> {
                 let ago = duration(evidence.step.times(before.len() - last));
                 let as_far = before.iter().filter(|value| is_as_far(**value)).count();
                 let times = if as_far == 1 { "once".to_owned() } else { format!("{} times", grouped(as_far)) };
-                format!("In the {span} before it was as {word} {times}, last {ago} earlier: the height alone is not it.")
+                format!(
+                    "In the {span} before it was as {word} {times}, last {ago} earlier: the height alone is not it."
+                )
             }
         });
     }
@@ -191,10 +193,6 @@ fn between(low: f64, high: f64) -> String {
     if low == high { low } else { format!("between {low} and {high}") }
 }
 
-fn days_before(count: usize) -> String {
-    format!("the {count} days before that are known")
-}
-
 /// A number with four significant digits, such as `12.34`, `1,235` or `0.00012`.
 pub fn number(value: f64) -> String {
     if !value.is_finite() {
@@ -242,6 +240,12 @@ pub fn duration(time: Duration) -> String {
     if parts.is_empty() { format!("{} ms", time.as_millis()) } else { parts.join(" ") }
 }
 
+/// The same after an article: `the week`, `the 4 weeks`.
+fn span(time: Duration) -> String {
+    let text = duration(time);
+    if text.matches(' ').count() == 1 { text.strip_prefix("1 ").map_or(text.clone(), str::to_owned) } else { text }
+}
+
 /// A time as people read it: `Thu 26 Nov 2026 10:05 UTC`, with seconds where there are any.
 pub fn moment(time: Timestamp) -> String {
     let Ok(parsed) = jiff::Timestamp::from_millisecond(time.millis()) else { return time.to_string() };
@@ -281,7 +285,7 @@ mod tests {
             &evidence(&values, &[]),
             &[
                 "About 100. Anything between 90 and 110 would have been usual.",
-                "At this time of day it was 100 on the 4 days before that are known (around 100).",
+                "At this time of day it was 100 on the 4 days before (around 100).",
                 "In the 12 hours before it was between 80 and 100.",
                 "135, which is 35 more than expected.",
                 "That is 3.5 times as far from the expected value as the edge of what is usual.",
@@ -347,7 +351,9 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
-        for (seconds, text) in [(2_419_200, "4 weeks"), (273_600, "3 days 4 hours"), (61, "1 minute 1 second"), (0, "0 ms")] {
+        for (seconds, text) in
+            [(2_419_200, "4 weeks"), (273_600, "3 days 4 hours"), (61, "1 minute 1 second"), (0, "0 ms")]
+        {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
         }
         assert_eq!(moment(Timestamp::from_seconds(1_700_000_000)), "Tue 14 Nov 2023 22:13:20 UTC");

@@ -347,14 +347,7 @@ impl Bench<'_> {
 
 impl Line {
     /// The band that `model` gives, as wide as it must be; then learns what came.
-    fn calibrate(
-        &mut self,
-        y: f64,
-        model: Expectation,
-        ahead: usize,
-        time: Timestamp,
-        step: Step,
-    ) -> Expectation {
+    fn calibrate(&mut self, y: f64, model: Expectation, ahead: usize, time: Timestamp, step: Step) -> Expectation {
         let Some(calibration) = &mut self.calibration else { return model };
         calibration.go_to(time, step);
         let band = calibration.widen(model, ahead);

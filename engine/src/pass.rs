@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use models::{ForecastError, Forecaster};
 use tsdb::{
-    Bound, Frame, FrameError, Labels, Limits, RangeQuery, Read, ReadError, ReadFault, Rejected, Timestamp, Write, WriteError,
+    Bound, Frame, FrameError, Labels, Limits, RangeQuery, Read, ReadError, ReadFault, Rejected, Timestamp, Write,
+    WriteError,
 };
 
 use crate::context::History;

@@ -13,7 +13,9 @@ use tsdb::{
     Written,
 };
 
-use crate::pipeline::{Anomaly, Calibration, Direction, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique};
+use crate::pipeline::{
+    Anomaly, Calibration, Direction, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique,
+};
 use crate::schedule::Schedule;
 
 /// A pipeline of a step of 1 s, contexts of 20 points and a forecast every 10 s. Its scores depend on nothing before.

@@ -118,7 +118,9 @@ impl Notice {
         for condition in &self.conditions {
             let own = |values: &[&str]| {
                 let matcher = condition.matcher(&condition.label).ok()?;
-                let fits = |value: &&str| Labels::new([(condition.label.as_str(), *value)]).is_ok_and(|one| matcher.matches(&one));
+                let fits = |value: &&str| {
+                    Labels::new([(condition.label.as_str(), *value)]).is_ok_and(|one| matcher.matches(&one))
+                };
                 values.iter().any(|value| fits(value)).then_some(())
             };
             match condition.label.as_str() {
@@ -210,6 +212,13 @@ fn of_feedback(row: &feedback::Feedback) -> Vec<Notice> {
 
 fn equal(label: &str, value: &str) -> Condition {
     Condition { label: label.to_owned(), operator: Operator::Equal, value: value.to_owned() }
+}
+
+/// Reads what people have said before the first pass; what servers say comes as soon as they answer.
+pub async fn first(app: &App) {
+    if let Err(error) = look(app, &mut None).await {
+        tracing::warn!("what people have said can't be read now: {error}");
+    }
 }
 
 /// Listens for as long as the service runs.
@@ -338,7 +347,8 @@ mod tests {
         let pipeline = Pipeline::parse("{name: cpu, query: load, model: {id: mstl}}", "test").unwrap();
         let silence = notice(conditions).silence(&pipeline);
         let series = ["load{host=\"a\"}", "load{host=\"b\"}", "temperature{host=\"a\"}"];
-        let silenced = series.map(|text| silence.as_ref().is_some_and(|silence| silence.is_for(&text.parse().unwrap())));
+        let silenced =
+            series.map(|text| silence.as_ref().is_some_and(|silence| silence.is_for(&text.parse().unwrap())));
         let found: String = silenced.map(|is| if is { 'x' } else { '-' }).iter().collect();
         assert_eq!(found, expected, "{conditions:?}");
     }

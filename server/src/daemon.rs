@@ -124,6 +124,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     }
     let mut service = Service::new(config_file, app.clone(), leases);
     let mut pipelines = stored::Changes::new(app.store.clone());
+    advice::first(&app).await;
     service.start().await;
     greet(&app, address, options.greeting);
     let uses = tokio::spawn(write_uses(app.clone()));

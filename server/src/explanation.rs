@@ -126,7 +126,7 @@ impl Case {
     async fn open(app: &App, id: &str, series: Option<&str>) -> Result<Self, ExplainError> {
         let database = &app.database;
         let incident = incidents::get(database, id).await?.ok_or_else(|| ExplainError::NoIncident(id.to_owned()))?;
-        let members = incidents::members(database, &[id], MOST_MEMBERS).await?;
+        let members = incidents::members(database, &[id], None, MOST_MEMBERS).await?;
         let wanted = series.unwrap_or(&incident.series);
         let own = members.iter().filter(|one| one.series == wanted);
         let episode = own.max_by(|a, b| a.peak_score.total_cmp(&b.peak_score)).cloned().ok_or_else(|| {

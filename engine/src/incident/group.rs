@@ -4,32 +4,32 @@ use std::time::Duration;
 
 use tsdb::Timestamp;
 
-use super::Episode;
+use super::{Episode, weight};
 
 /// How many times the reach may lie between the beginnings of two episodes that belong together.
 const YOUNG: u32 = 4;
 
+/// What an episode must weigh to join others: two points at a score of 1.5, or one at 3. Where a band holds 95% of all
+/// points, some series is a little outside it at any time.
+const JOINS: f64 = 3.0;
+
 /// The groups of `episodes`, as their indices: two belong together where they overlap in time, or nearly so (`reach`),
 /// and begin within four times the reach of each other; and so on from one to the next. What lasts for a day doesn't
-/// draw in what begins much later, which has a cause of its own.
+/// draw in what begins much later, which has a cause of its own; and what is faint or short belongs to what it is
+/// nearest to, but joins nothing else to that.
 ///
 /// The groups stand in the order of their beginnings, and so do the episodes of a group. They depend on the episodes
 /// alone, not on the order in which these were found.
 pub fn together(episodes: &[Episode], reach: Duration) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..episodes.len()).collect();
     order.sort_by_key(|&at| (episodes[at].first, episodes[at].last, at));
+    let joins = |at: &usize| weight(episodes[*at].peak.score, episodes[*at].points) >= JOINS;
+    let (strong, faint): (Vec<usize>, Vec<usize>) = order.iter().copied().partition(joins);
     let mut sets = Sets((0..episodes.len()).collect());
-    // Those that a later one may still belong to. Each begins before the next one and ends after it.
-    let mut open: Vec<usize> = vec![];
-    for &at in &order {
-        let Episode { first, last, .. } = episodes[at];
-        let is_open = |other: &Episode| first <= other.first + reach * YOUNG && first <= other.last + reach;
-        open.retain(|&other| is_open(&episodes[other]));
-        open.iter().for_each(|&other| sets.join(other, at));
-        // Whatever belongs to one that ended no later belongs to this one too, and so to both.
-        open.retain(|&other| episodes[other].last > last);
-        open.push(at);
-    }
+    link(episodes, &strong, reach, &mut sets);
+    let near = |at: &usize| nearest(episodes, &strong, *at, reach).inspect(|&other| sets.join(other, *at)).is_none();
+    let alone: Vec<usize> = faint.into_iter().filter(near).collect();
+    link(episodes, &alone, reach, &mut sets);
     let mut groups: Vec<Vec<usize>> = vec![];
     let mut places = vec![None; episodes.len()];
     for at in order {
@@ -40,6 +40,39 @@ pub fn together(episodes: &[Episode], reach: Duration) -> Vec<Vec<usize>> {
         groups[place].push(at);
     }
     groups
+}
+
+/// Whether an episode that begins at `first` belongs to `earlier`, which begins no later.
+fn belongs(first: Timestamp, earlier: &Episode, reach: Duration) -> bool {
+    first <= earlier.first + reach * YOUNG && first <= earlier.last + reach
+}
+
+/// Joins those of `sorted` that belong together.
+fn link(episodes: &[Episode], sorted: &[usize], reach: Duration, sets: &mut Sets) {
+    // Those that a later one may still belong to. Each begins before the next one and ends after it.
+    let mut open: Vec<usize> = vec![];
+    for &at in sorted {
+        let Episode { first, last, .. } = episodes[at];
+        open.retain(|&other| belongs(first, &episodes[other], reach));
+        open.iter().for_each(|&other| sets.join(other, at));
+        // Whatever belongs to one that ended no later belongs to this one too, and so to both.
+        open.retain(|&other| episodes[other].last > last);
+        open.push(at);
+    }
+}
+
+/// The one of `sorted` that `at` belongs to and that begins nearest to it, the earlier of two that are as near.
+fn nearest(episodes: &[Episode], sorted: &[usize], at: usize, reach: Duration) -> Option<usize> {
+    let own = &episodes[at];
+    let split = sorted.partition_point(|&other| episodes[other].first <= own.first);
+    let gap = |other: usize| (episodes[other].first.millis() - own.first.millis()).abs();
+    let is_near = |other: &usize| episodes[*other].first <= own.first + reach * YOUNG;
+    let was_near = |other: &usize| own.first <= episodes[*other].first + reach * YOUNG;
+    let before = sorted[..split].iter().rev().copied().take_while(was_near);
+    let before = before.into_iter().find(|&other| belongs(own.first, &episodes[other], reach));
+    let mut after = sorted[split..].iter().copied().take_while(is_near);
+    let after = after.find(|&other| belongs(episodes[other].first, own, reach));
+    [before, after].into_iter().flatten().min_by_key(|&other| gap(other))
 }
 
 /// Disjoint sets of indices: each points to another one of its set, and the root to itself.
@@ -84,8 +117,15 @@ mod tests {
 
     fn episode(first: i64, last: i64) -> Episode {
         let at = Timestamp::from_seconds(first);
-        let peak = Point { at, score: 2.0, actual: 9.0, expected: 5.0, lower: 4.0, upper: 6.0 };
+        let peak = Point { at, score: 3.0, actual: 9.0, expected: 5.0, lower: 4.0, upper: 6.0 };
         Episode { first: at, last: Timestamp::from_seconds(last), peak, points: 1 }
+    }
+
+    /// One that is faint.
+    fn faint(first: i64, last: i64) -> Episode {
+        let mut episode = episode(first, last);
+        episode.peak.score = 1.2;
+        episode
     }
 
     /// With a reach of 4 s, so that beginnings may lie 16 s apart.
@@ -109,6 +149,20 @@ mod tests {
         check(&[(10, 500), (20, 22), (35, 36)], &[&[0, 1], &[2]]);
         check(&[(10, 500), (20, 33), (35, 36)], &[&[0, 1, 2]]);
         check(&[(10, 11), (10, 500), (24, 24)], &[&[0, 1, 2]]);
+    }
+
+    #[test]
+    fn what_is_faint_belongs_to_what_is_nearest_and_joins_nothing_to_it() {
+        let check = |episodes: &[Episode], expected: &[&[usize]]| {
+            assert_eq!(together(episodes, Duration::from_secs(4)), expected, "{episodes:?}");
+        };
+        check(&[episode(10, 10), faint(13, 14), episode(18, 20)], &[&[0, 1], &[2]]);
+        check(&[episode(10, 10), faint(14, 15), episode(18, 20)], &[&[0, 1], &[2]]);
+        check(&[episode(10, 10), faint(14, 15), episode(17, 20)], &[&[0], &[1, 2]]);
+        check(&[faint(10, 10), faint(13, 14), faint(18, 20)], &[&[0, 1, 2]]);
+        check(&[faint(10, 10), faint(13, 14), episode(18, 20)], &[&[0], &[1, 2]]);
+        check(&[faint(10, 10), episode(30, 30)], &[&[0], &[1]]);
+        check(&[episode(10, 90), episode(40, 41), faint(48, 48)], &[&[0], &[1], &[2]]);
     }
 
     #[test]

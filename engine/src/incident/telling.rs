@@ -12,6 +12,9 @@ const SUPPORT: f64 = 0.5;
 /// How many times likelier a series with the label must be part of the incident than one without.
 const RISK_RATIO: f64 = 3.0;
 
+/// How likely a label may be so common among the members by chance, all labels that were looked at taken together.
+const CHANCE: f64 = 0.05;
+
 /// How many labels are told at most.
 const MOST: usize = 3;
 
@@ -47,6 +50,15 @@ impl Telling {
         risk(self.inside, self.outside) / without
     }
 
+    /// The probability that at least as many members have it where the members are drawn by lot: the upper tail of the
+    /// hypergeometric distribution.
+    fn chance(&self, logs: &[f64]) -> f64 {
+        let (all, with) = (self.members + self.others, self.inside + self.outside);
+        let choose = |n: usize, k: usize| logs[n] - logs[k] - logs[n - k];
+        let of = |k: usize| choose(with, k) + choose(all - with, self.members - k) - choose(all, self.members);
+        (self.inside..=with.min(self.members)).map(|k| of(k).exp()).sum()
+    }
+
     fn tells(&self) -> bool {
         self.inside >= 2 && self.inside as f64 >= SUPPORT * self.members as f64 && self.risk_ratio() >= RISK_RATIO
     }
@@ -68,12 +80,22 @@ impl fmt::Display for Telling {
     }
 }
 
+/// The logarithms of the factorials of 0 to `last`.
+fn log_factorials(last: usize) -> Vec<f64> {
+    let steps = (1..=last).scan(0.0, |sum, n| {
+        *sum += (n as f64).ln();
+        Some(*sum)
+    });
+    std::iter::once(0.0).chain(steps).collect()
+}
+
 /// The labels that tell the series `members` from the others among `watched`, the most telling first. None where there
 /// is only one member, or no other series.
 ///
 /// A label is told by support and risk ratio, as in Bailis et al., *MacroBase: Prioritizing Attention in Fast Data*
 /// (SIGMOD 2017), section 5: at least half of the members have it, and a series with it is at least three times as
-/// likely to be a member as one without. Order is by the difference of both parts. Of labels that are on the same
+/// likely to be a member as one without. And chance must be unlikely to do the same, by Fisher's exact test with
+/// Bonferroni's correction: two of three series are soon alike. Order is by the difference of both parts. Of labels that are on the same
 /// series the first by name is told.
 pub fn telling(members: &[Labels], watched: &[Labels]) -> Vec<Telling> {
     let inside: BTreeSet<&Labels> = members.iter().collect();
@@ -91,6 +113,8 @@ pub fn telling(members: &[Labels], watched: &[Labels]) -> Vec<Telling> {
         }
     }
     let members = inside.len();
+    let logs = log_factorials(members + others);
+    let tested = counts.len() as f64;
     let told = counts.into_iter().map(|((name, value), [inside, outside])| Telling {
         name: name.to_owned(),
         value: value.to_owned(),
@@ -99,7 +123,7 @@ pub fn telling(members: &[Labels], watched: &[Labels]) -> Vec<Telling> {
         outside,
         others,
     });
-    let mut told: Vec<Telling> = told.filter(Telling::tells).collect();
+    let mut told: Vec<Telling> = told.filter(|one| one.tells() && one.chance(&logs) * tested < CHANCE).collect();
     told.sort_by(|a, b| b.difference().total_cmp(&a.difference()));
     told.dedup_by_key(|one| (one.inside, one.outside));
     told.truncate(MOST);
@@ -142,6 +166,16 @@ mod tests {
         check(&[], &all, &[]);
         check(&all[..2], &[], &[]);
         check(&[all[0].clone(), all[0].clone()], &all, &[]);
+    }
+
+    #[test]
+    fn what_chance_does_as_well_tells_nothing() {
+        let all = fleet(&[("a", 3), ("b", 2), ("c", 3)]);
+        check(&[all[0].clone(), all[1].clone(), all[5].clone()], &all, &[]);
+        check(&all[3..5], &all, &[]);
+        check(&all[5..], &all, &[]);
+        let all = fleet(&[("a", 30), ("b", 3)]);
+        check(&all[30..], &all, &["all 3 have zone=b, and none of the other 30"]);
     }
 
     #[test]

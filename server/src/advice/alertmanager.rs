@@ -94,6 +94,9 @@ mod tests {
         let notices: Vec<Notice> = silences.into_iter().filter(has_been).map(notice).collect();
         assert_eq!(notices.len(), 1);
         assert_eq!(notices[0].conditions(), ["host!~\"a|b\"", "zone=\"c\""]);
-        assert_eq!((notices[0].until.millis() - notices[0].from.millis(), notices[0].comment.as_str()), (3_600_000, "disks"));
+        assert_eq!(
+            (notices[0].until.millis() - notices[0].from.millis(), notices[0].comment.as_str()),
+            (3_600_000, "disks")
+        );
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn ask(config: &Grafana, now: Timestamp) -> Result<Vec<Notice>,
         query.append_pair("type", "annotation").append_pair("limit", MOST);
         query.append_pair("from", &(now - BACK).millis().to_string());
         query.append_pair("to", &(now + BACK).millis().to_string());
-        config.tags.iter().for_each(|tag| drop(query.append_pair("tags", tag)));
+        query.extend_pairs(config.tags.iter().map(|tag| ("tags", tag)));
     }
     let annotations: Vec<Annotation> = get(url, token(config.token.as_ref(), config.token_file.as_ref())?).await?;
     Ok(annotations.into_iter().filter_map(|one| notice(one, &config.tags)).collect())
@@ -79,13 +79,18 @@ mod tests {
     fn check(text: &str, expected: Option<&[&str]>) {
         let annotation: Annotation = serde_json::from_str(text).unwrap();
         let found = notice(annotation, &["maintenance".to_owned()]).map(|notice| notice.conditions());
-        assert_eq!(found.as_deref(), expected.map(|all| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>()).as_deref());
+        assert_eq!(
+            found.as_deref(),
+            expected.map(|all| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>()).as_deref()
+        );
     }
 
     #[test]
     fn tags_say_what_an_annotation_silences() {
         let with = |tags: &str| {
-            format!(r#"{{"id": 1, "dashboardUID": "x", "panelId": 2, "time": 1000, "timeEnd": 9000, "tags": {tags}, "text": "t"}}"#)
+            format!(
+                r#"{{"id": 1, "dashboardUID": "x", "panelId": 2, "time": 1000, "timeEnd": 9000, "tags": {tags}, "text": "t"}}"#
+            )
         };
         check(&with(r#"["maintenance"]"#), Some(&[]));
         check(&with(r#"["maintenance", "zone:b", "deploy", "host = a"]"#), Some(&["zone=\"b\"", "host=\"a\""]));

@@ -212,13 +212,13 @@ impl Anomaly {
     }
 
     /// How `rows` are shown, with `most` of their episodes and what was said of them.
-    async fn all(app: &App, rows: Vec<Incident>, most: i64) -> Result<Vec<Self>, DatabaseError> {
+    async fn all(app: &App, rows: Vec<Incident>, series: Option<&str>, most: i64) -> Result<Vec<Self>, DatabaseError> {
         if rows.is_empty() {
             return Ok(vec![]);
         }
         let feedback = feedback::about(&app.database, &rows).await?;
         let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-        let members = table::members(&app.database, &ids, most).await?;
+        let members = table::members(&app.database, &ids, series, most).await?;
         let now = app.now();
         let of = |row: Incident| {
             let own: Vec<table::Member> = members.iter().filter(|one| one.incident == row.id).cloned().collect();
@@ -233,6 +233,7 @@ impl Anomaly {
 #[serde(deny_unknown_fields, default)]
 struct Filters {
     pipeline: Option<String>,
+    series: Option<String>,
     label: Vec<String>,
     #[serde(deserialize_with = "optional_time")]
     from: Option<Timestamp>,
@@ -257,6 +258,7 @@ fn label(text: &str) -> Result<(String, String), Problem> {
 #[utoipa::path(get, path = "/api/v1/anomalies", tag = "anomalies",
     params(
         ("pipeline" = Option<String>, Query, description = "those of one pipeline"),
+        ("series" = Option<String>, Query, description = "those that this series is part of, as PromQL writes it; of their episodes only its own are told"),
         ("label" = Option<Vec<String>>, Query, description = "those of which a series has this label, as `name:value`; may be given several times"),
         ("from" = Option<String>, Query, format = DateTime, description = "those that end then or later"),
         ("until" = Option<String>, Query, format = DateTime, description = "those that begin before"),
@@ -268,13 +270,25 @@ fn label(text: &str) -> Result<(String, String), Problem> {
         ("cursor" = Option<String>, Query, description = "the `next` of an earlier page")),
     responses((status = 200, body = Page<Anomaly>)))]
 async fn list(State(app): State<App>, Params(filters): Params<Filters>) -> Result<Json<Page<Anomaly>>, Problem> {
-    let Filters { pipeline, label: labels, from, until, min_score, severity, pending, open, limit, cursor } = filters;
+    let Filters { pipeline, series, label: labels, from, until, min_score, severity, pending, open, limit, cursor } =
+        filters;
     let labels = labels.iter().map(|text| label(text)).collect::<Result<_, _>>()?;
     let open = open.map(|open| (open, app.now()));
-    let filter = Filter { pipeline, labels, from, until, min_score, severity, pending, open, after: cursor };
+    let filter = Filter {
+        pipeline,
+        series: series.clone(),
+        labels,
+        from,
+        until,
+        min_score,
+        severity,
+        pending,
+        open,
+        after: cursor,
+    };
     let rows = table::list(&app.database, filter, limit).await?;
     let Page { items, next } = Page::of(rows, limit, |row| Cursor { at_ms: row.start_ms, id: row.id.clone() });
-    Ok(Json(Page { items: Anomaly::all(&app, items, FEW).await?, next }))
+    Ok(Json(Page { items: Anomaly::all(&app, items, series.as_deref(), FEW).await?, next }))
 }
 
 /// One incident.
@@ -285,5 +299,5 @@ async fn list(State(app): State<App>, Params(filters): Params<Filters>) -> Resul
 async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Anomaly>, Problem> {
     let missing = || Problem::not_found(format!("there is no incident `{id}`, or none any more"));
     let row = table::get(&app.database, super::page::id(&id).ok_or_else(missing)?).await?.ok_or_else(missing)?;
-    Ok(Json(Anomaly::all(&app, vec![row], MANY).await?.pop().ok_or_else(missing)?))
+    Ok(Json(Anomaly::all(&app, vec![row], None, MANY).await?.pop().ok_or_else(missing)?))
 }

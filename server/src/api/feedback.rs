@@ -176,11 +176,8 @@ impl NewFeedback {
     }
 
     async fn on_incident(&self, app: &App, incident: &str) -> Result<Subject, Problem> {
-        let others = [
-            ("pipeline", self.pipeline.is_some()),
-            ("from", self.from.is_some()),
-            ("until", self.until.is_some()),
-        ];
+        let others =
+            [("pipeline", self.pipeline.is_some()), ("from", self.from.is_some()), ("until", self.until.is_some())];
         if let Some((name, _)) = others.iter().find(|(_, is_given)| *is_given) {
             return Err(wrong(name, format!("`{name}` follows from the incident; leave it out")));
         }
@@ -190,7 +187,7 @@ impl NewFeedback {
         let (labels, scope) = match self.given_labels()? {
             Some(given) => (given.to_string(), Value::Array(vec![given])),
             None => {
-                let members = incidents::members(&app.database, &[id], MOST_SERIES).await?;
+                let members = incidents::members(&app.database, &[id], None, MOST_SERIES).await?;
                 let labels = |one: &incidents::Member| serde_json::from_str(&one.labels).unwrap_or_default();
                 (row.labels, Value::Array(members.iter().map(labels).collect()))
             }

@@ -71,7 +71,9 @@ impl Form {
 pub fn explain(args: &ExplainArgs, terminal: &mut Terminal) -> Result<(), CliError> {
     let mut url = reqwest::Url::parse("http://service").expect("the text is a URL");
     url.set_path(&format!("/api/v1/anomalies/{}/explanation", args.id));
-    args.series.iter().for_each(|series| drop(url.query_pairs_mut().append_pair("series", series)));
+    if let Some(series) = &args.series {
+        url.query_pairs_mut().append_pair("series", series);
+    }
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     let reply = ask(&args.service, Method::GET, &format!("{}{query}", url.path()), &[], None)?;
     let wrong = |error: serde_json::Error| CliError::Source {

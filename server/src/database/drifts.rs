@@ -88,9 +88,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_found_is_kept_once_and_what_is_known_is_gone_on_with() {
         let database = testing::database().await;
-        let event = |kind, hour: i64| {
-            Event { at: Timestamp::from_seconds(hour * 3600), kind, before: 0.1, now: 0.2 }
-        };
+        let event = |kind, hour: i64| Event { at: Timestamp::from_seconds(hour * 3600), kind, before: 0.1, now: 0.2 };
         for event in [event(Kind::Error, 1), event(Kind::Input, 2), event(Kind::Error, 1)] {
             insert(&database, "p", &event).await.unwrap();
         }

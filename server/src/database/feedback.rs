@@ -131,8 +131,7 @@ pub async fn delete(database: &Database, id: &str) -> Result<bool, DatabaseError
     Ok(query.execute(&database.pool).await?.rows_affected() > 0)
 }
 
-/// What was said since `since`, or is about later, and how it stands: it differs whenever something was said or taken
-/// back.
+/// How all that was said stands: it differs whenever something was said or taken back.
 ///
 /// # Errors
 /// The database can't be read.

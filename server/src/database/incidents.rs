@@ -118,6 +118,8 @@ impl Member {
 pub struct Filter {
     /// Those of one pipeline.
     pub pipeline: Option<String>,
+    /// Those that a series is part of, as PromQL writes it.
+    pub series: Option<String>,
     /// Those of series with all of these labels.
     pub labels: Vec<(String, String)>,
     /// Those that end then or later.
@@ -135,6 +137,10 @@ pub struct Filter {
     /// Those after this place in the list.
     pub after: Option<Cursor>,
 }
+
+/// That a series is part of an incident.
+const HAS_SERIES: &str =
+    "EXISTS (SELECT 1 FROM episodes WHERE episodes.incident = incidents.id AND episodes.series = ?)";
 
 /// That a series of an incident has a label.
 const HAS_LABEL: &str = "EXISTS (SELECT 1 FROM episodes WHERE episodes.incident = incidents.id \
@@ -157,6 +163,7 @@ pub async fn list(database: &Database, filter: Filter, limit: Limit) -> Result<V
     if !filter.pending {
         select = select.and("confirmed = ?", [1.into()]);
     }
+    select = select.and_if(HAS_SERIES, filter.series);
     for (name, value) in filter.labels {
         // A pair with its quotes can't be part of another: inside a text, quotes are escaped.
         let pair = format!("{}:{}", serde_json::Value::from(name), serde_json::Value::from(value));
@@ -211,13 +218,15 @@ pub async fn last_change(database: &Database) -> Result<Cursor, DatabaseError> {
     Ok(last.map_or(Cursor { at_ms: 0, id: String::new() }, |last| Cursor { at_ms: last.changed_ms, id: last.id }))
 }
 
-/// The episodes of `incidents`, of each the `most` that contribute most, in that order.
+/// The episodes of `incidents`, of each the `most` that contribute most, in that order; those of `series` alone, where one
+/// is named.
 ///
 /// # Errors
 /// The database can't be read.
 pub async fn members(
     database: &Database,
     incidents: &[&str],
+    series: Option<&str>,
     most: i64,
 ) -> Result<Vec<Member>, DatabaseError> {
     if incidents.is_empty() {
@@ -226,13 +235,14 @@ pub async fn members(
     let ids: Vec<String> = (1..=incidents.len()).map(|at| format!("${at}")).collect();
     let select = format!(
         "SELECT * FROM (SELECT episodes.*, ROW_NUMBER() OVER (PARTITION BY incident \
-         ORDER BY weight DESC, start_ms, id) AS place FROM episodes WHERE incident IN ({})) AS ranked \
+         ORDER BY weight DESC, start_ms, id) AS place FROM episodes WHERE incident IN ({}) AND series = COALESCE(${}, series)) AS ranked \
          WHERE place <= ${} ORDER BY incident, place",
         ids.join(", "),
-        incidents.len() + 1
+        incidents.len() + 1,
+        incidents.len() + 2
     );
     let query = incidents.iter().fold(sqlx::query_as(AssertSqlSafe(select)), |query, id| query.bind(id.to_string()));
-    Ok(query.bind(most).fetch_all(&database.pool).await?)
+    Ok(query.bind(series.map(str::to_owned)).bind(most).fetch_all(&database.pool).await?)
 }
 
 /// How many incidents of each pipeline and severity are open at `now`, of those that have lasted as long as their
@@ -308,7 +318,7 @@ mod tests {
 
     /// The hosts of an incident's episodes, those that contribute most first.
     async fn hosts(database: &Database, id: &str) -> String {
-        let members = members(database, &[id], 100).await.unwrap();
+        let members = members(database, &[id], None, 100).await.unwrap();
         let hosts: Vec<String> =
             members.iter().map(|one| one.labels().get("host").unwrap_or_default().to_owned()).collect();
         hosts.join(" ")
@@ -373,7 +383,8 @@ mod tests {
     #[tokio::test]
     async fn an_incident_says_what_tells_its_series_apart_and_how_bad_it_is() {
         let database = testing::database().await;
-        let watched: Vec<Labels> = (0..40).map(|host| labels(&format!("{}{host}", if host < 30 { "a" } else { "b" }))).collect();
+        let watched: Vec<Labels> =
+            (0..40).map(|host| labels(&format!("{}{host}", if host < 30 { "a" } else { "b" }))).collect();
         let hosts: Vec<Anomalous> = (29..40).map(|host| found(watched[host].get("host").unwrap(), &[10, 11])).collect();
         let document = Pipeline::documents("{name: p, query: m}").remove(0);
         let pipeline = Pipeline::from_document(&document, "test").unwrap();
@@ -393,7 +404,7 @@ mod tests {
         assert_eq!((later.members, later.watched, later.telling == row.telling), (12, 40, true));
         assert_eq!(later.recipe, row.recipe);
         let shares: Vec<f64> =
-            members(&database, &[&later.id], 2).await.unwrap().iter().map(|one| one.weight).collect();
+            members(&database, &[&later.id], None, 2).await.unwrap().iter().map(|one| one.weight).collect();
         assert_eq!(shares, [20.0, 20.0], "those that contribute most");
     }
 
@@ -422,6 +433,8 @@ mod tests {
         let at = |seconds| Some(Timestamp::from_seconds(seconds));
         let label = |value: &str| Filter { labels: vec![("host".into(), value.into())], ..Filter::default() };
         check(Filter::default(), &[30, 10]).await;
+        check(Filter { series: Some(labels("a%").to_string()), ..Filter::default() }, &[10]).await;
+        check(Filter { series: Some("m".into()), ..Filter::default() }, &[]).await;
         check(label("a%"), &[10]).await;
         check(label("%"), &[]).await;
         check(Filter { from: at(11), ..Filter::default() }, &[30]).await;
@@ -453,7 +466,8 @@ mod tests {
             sqlx::AnyPool::connect(&format!("{url}?mode=rwc")).await.unwrap()
         };
         let first = crate::database::MIGRATIONS.iter().find(|one| one.version == 1).unwrap();
-        let only_first = sqlx::migrate::Migrator { migrations: vec![first.clone()].into(), ..sqlx::migrate!("./migrations") };
+        let only_first =
+            sqlx::migrate::Migrator { migrations: vec![first.clone()].into(), ..sqlx::migrate!("./migrations") };
         only_first.run(&pool).await.unwrap();
         let old = "INSERT INTO incidents VALUES ('i', 'p', 'm{host=\"a\", zone=\"a\"}', \
                    '{\"__name__\":\"m\",\"host\":\"a\",\"zone\":\"a\"}', 10000, 12000, 12000, 12, 9, 5, 4, 6, 2, 20000, 1, 2)";

@@ -106,7 +106,8 @@ impl Again {
 fn checked(document: &Document, trust: Trust) -> Result<Pipeline, ExplainError> {
     if trust == Trust::Operator {
         let text = Pipeline::json(document);
-        if let Some((_, outcome)) = resolved(&text, "the incident's pipeline", &environment).ok().and_then(|mut all| all.pop())
+        if let Some((_, outcome)) =
+            resolved(&text, "the incident's pipeline", &environment).ok().and_then(|mut all| all.pop())
         {
             return Ok(outcome?);
         }
@@ -147,7 +148,11 @@ async fn changes(
         ("program", "another version of the program"),
     ] {
         if then[field] != made_now[field] {
-            changes.push(format!("It was found with {what} ({} then, {} now).", shown(&then[field]), shown(&made_now[field])));
+            changes.push(format!(
+                "It was found with {what} ({} then, {} now).",
+                shown(&then[field]),
+                shown(&made_now[field])
+            ));
         }
     }
     Ok(changes)

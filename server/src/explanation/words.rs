@@ -1,7 +1,5 @@
 //! The sentences that need more than the point itself: who else, what people said, and whether it can be made again.
 
-use std::collections::BTreeSet;
-
 use engine::Pipeline;
 use engine::band::Expectation;
 use engine::explain::{Section, duration, grouped, moment, number};
@@ -52,12 +50,13 @@ pub(super) fn together(case: &Case) -> Option<Section> {
     if incident.members > 1 {
         let watched = match incident.watched {
             0 => String::new(),
+            watched if watched == incident.members => ", all that the pipeline watches,".to_owned(),
             watched => format!(" of the {} that the pipeline watches", grouped(usize::try_from(watched).unwrap_or(0))),
         };
         let members = grouped(usize::try_from(incident.members).unwrap_or(0));
         text.push(format!("{members} series{watched} deviate together, so this is one incident."));
         text.extend(incident.telling().iter().map(|told| format!("Of those, {told}.")));
-        text.push(named(case));
+        text.extend(named(case));
     }
     Some(Section::new("How bad it was, and who else", text))
 }
@@ -70,13 +69,32 @@ fn severity(name: &str) -> &'static str {
     }
 }
 
-/// The series that contribute most, with their parts.
-fn named(case: &Case) -> String {
+/// The series that contribute most, with their parts; each by the labels that are not the same in all of them.
+fn named(case: &Case) -> Vec<String> {
     let weight = case.incident.weight.max(f64::MIN_POSITIVE);
-    let mut seen = BTreeSet::new();
-    let first = case.members.iter().filter(|one| seen.insert(one.series.as_str())).take(NAMED);
-    let share = |one: &Member| format!("{} ({}%)", one.series, number((one.weight / weight * 100.0).round()));
-    format!("What contributes most: {}.", first.map(share).collect::<Vec<_>>().join(", "))
+    let mut parts: Vec<(&str, f64)> = vec![];
+    for one in &case.members {
+        match parts.iter().position(|(series, _)| *series == one.series) {
+            Some(at) => parts[at].1 += one.weight / weight,
+            None if parts.len() < NAMED => parts.push((&one.series, one.weight / weight)),
+            None => {}
+        }
+    }
+    let all: Vec<Labels> = case.members.iter().map(Member::labels).collect();
+    let line = |(series, part): &(&str, f64)| {
+        let labels = case.members.iter().find(|one| one.series == *series).map(Member::labels);
+        let name = labels.map_or_else(|| (*series).to_owned(), |labels| short(&labels, &all));
+        format!("{}% of it: {name}", number((part * 100.0).round()))
+    };
+    parts.iter().map(line).collect()
+}
+
+/// A series by its labels that are not the same in `all`.
+fn short(labels: &Labels, all: &[Labels]) -> String {
+    let differs = |name: &str| all.iter().any(|other| other.get(name) != labels.get(name));
+    let own = labels.iter().filter(|(name, _)| differs(name)).map(|(name, value)| format!("{name}={value}"));
+    let text = own.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { labels.to_string() } else { text }
 }
 
 /// What people said that moved the threshold, and what they said of the incident itself.
@@ -135,9 +153,10 @@ pub(super) fn again(
     let (is_same, mut text) = match (found, why_not) {
         (_, Some(error)) => (None, vec![format!("It could not be made again: {error}.")]),
         (None, None) => (Some(false), vec![gone(case)]),
-        (Some(found), None) if is_close(found.score, stored.score) => {
-            (Some(true), vec![format!("It was made again from the same data, and is the same: {}.", number(stored.score))])
-        }
+        (Some(found), None) if is_close(found.score, stored.score) => (
+            Some(true),
+            vec![format!("It was made again from the same data, and is the same: {}.", number(stored.score))],
+        ),
         (Some(found), None) => (Some(false), differs(&stored, &found)),
     };
     text.extend(again.changes.iter().cloned());
@@ -171,7 +190,9 @@ fn differs(stored: &Point, found: &Point) -> Vec<String> {
             number(stored.expected)
         ));
     } else if !is_close(found.lower, stored.lower) || !is_close(found.upper, stored.upper) {
-        text.push("The same was expected, but the band is another one: earlier points have come late, or changed.".into());
+        text.push(
+            "The same was expected, but the band is another one: earlier points have come late, or changed.".into(),
+        );
     } else {
         text.push("Value and band are the same: verdicts have been given or taken back since.".into());
     }

@@ -39,7 +39,6 @@ impl Scene {
         // A pass is due once in a gap, and may take as long as one.
         let lingers = reach + pipeline.data_delay + pipeline.anomaly_schedule.largest_gap() * 2;
         let patience = pipeline.anomaly.patience;
-        let patience = pipeline.anomaly.patience;
         Self { pipeline: pipeline.name.clone(), reach, lingers, patience, watched: Arc::default(), recipe: None }
     }
 
@@ -128,7 +127,8 @@ impl Change {
         let spans: Vec<Episode> = members.iter().map(Member::episode).collect();
         let groups = together(&spans, scene.reach);
         let numbers: BTreeMap<&str, usize> = incidents.iter().zip(0..).map(|(one, at)| (one.id.as_str(), at)).collect();
-        let owners: Vec<Option<usize>> = members.iter().map(|one| numbers.get(one.incident.as_str()).copied()).collect();
+        let owners: Vec<Option<usize>> =
+            members.iter().map(|one| numbers.get(one.incident.as_str()).copied()).collect();
         let mut change = Self { members: vec![], incidents: vec![], lost_episodes: lost, lost_incidents: vec![] };
         let heirs = inherited(&groups, &owners);
         let mut into: BTreeMap<usize, String> = BTreeMap::new();
@@ -137,7 +137,9 @@ impl Change {
             let id = old.map_or_else(new_id, |old| old.id.clone());
             let is_touched = group.iter().any(|&at| members[at].incident != id || changed.contains(&members[at].id));
             for &at in group {
-                owners[at].into_iter().for_each(|owner| drop(into.entry(owner).or_insert_with(|| id.clone())));
+                if let Some(owner) = owners[at] {
+                    into.entry(owner).or_insert_with(|| id.clone());
+                }
                 if members[at].incident != id || changed.contains(&members[at].id) {
                     members[at].incident.clone_from(&id);
                     change.members.push(members[at].clone());
@@ -323,7 +325,7 @@ fn text(text: &str) -> String {
 }
 
 /// Labels as a JSON object, the metric's name among them.
-pub fn json(labels: &Labels) -> String {
+fn json(labels: &Labels) -> String {
     let pairs = labels.iter().map(|(name, value)| (name.to_string(), serde_json::Value::from(text(value))));
     serde_json::Value::Object(pairs.collect()).to_string()
 }
@@ -378,9 +380,29 @@ async fn write_members(transaction: &mut Transaction<'_, Any>, members: &[Member
 }
 
 const INCIDENT_COLUMNS: [&str; 23] = [
-    "id", "pipeline", "series", "labels", "start_ms", "end_ms", "peak_ms", "peak_score", "peak_actual", "peak_expected",
-    "peak_lower", "peak_upper", "points", "weight", "members", "watched", "telling", "severity", "confirmed",
-    "open_until_ms", "recipe", "created_ms", "changed_ms",
+    "id",
+    "pipeline",
+    "series",
+    "labels",
+    "start_ms",
+    "end_ms",
+    "peak_ms",
+    "peak_score",
+    "peak_actual",
+    "peak_expected",
+    "peak_lower",
+    "peak_upper",
+    "points",
+    "weight",
+    "members",
+    "watched",
+    "telling",
+    "severity",
+    "confirmed",
+    "open_until_ms",
+    "recipe",
+    "created_ms",
+    "changed_ms",
 ];
 
 async fn write_incidents(transaction: &mut Transaction<'_, Any>, incidents: &[Incident]) -> Result<(), sqlx::Error> {
