@@ -8,11 +8,12 @@
 //!   it. It adds up by how much the logarithm of the daily value lies above its mean so far, and looks at the rise of
 //!   that sum. The error is the symmetric relative one, |y − yhat| / (|y| + |yhat|), which needs no scale of its series;
 //!   a miss is a point outside its band.
-//! - **Values** are compared by the population stability index (N. Siddiqi, *Credit Risk Scorecards*, 2006), over a
-//!   sketch with logarithmic bins (as in Masson et al., *DDSketch*, VLDB 2019, section 2), with those of the weeks
-//!   before. It must stay above 0.25, "a major shift", for four days: a weekend is none.
+//! - **Values** of a week are compared with those of the weeks before by the statistic of Kolmogorov and Smirnov, the
+//!   largest difference of the two cumulative distributions (Kifer, Ben-David, Gehrke, *Detecting Change in Data Streams*,
+//!   VLDB 2004, section 3), over sketches with logarithmic bins (as in Masson et al., *DDSketch*, VLDB 2019, section 2).
+//!   Weeks, since a weekend is no drift.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -37,17 +38,18 @@ const RISE: f64 = 20.0;
 /// What is added to a rate, so that one miss in a thousand points is no drift from none.
 const LEAST: f64 = 0.01;
 
-/// The index from which on two distributions differ for good.
-const STABILITY: f64 = 0.25;
+/// How many days of values are looked at together, and how many must have gone before.
+const DAYS: usize = 7;
 
-/// For how many hours.
-const SUSTAINED: u64 = 96;
+/// The largest difference of two cumulative distributions from which on it is a drift: three days of a week that are
+/// wholly different.
+const DIFFERENCE: f64 = 0.4;
 
-/// Points that a window must have for its distribution to be compared.
+/// Points that a week must have to be compared.
 const ENOUGH: u64 = 100;
 
-/// What the reference keeps of itself from hour to hour: half of it is a week old.
-const KEPT: f64 = 0.995_882;
+/// What the reference keeps of itself from day to day: half of it is four weeks old.
+const KEPT: f64 = 0.975_55;
 
 /// How many bins a factor of two has, and how many factors of two are told apart around 1.
 const BINS: f64 = 2.0;
@@ -88,7 +90,7 @@ pub struct Event {
     pub kind: Kind,
     /// The mean before: relative error, or part of the points outside the band; of the input, 0.
     pub before: f64,
-    /// The mean of the last 24 hours; of the input, the stability index.
+    /// The mean of the last 24 hours; of the input, the largest difference of the cumulative distributions.
     pub now: f64,
 }
 
@@ -101,8 +103,7 @@ impl fmt::Display for Event {
             Kind::Coverage => write!(f, "{now} of the points lie outside their band, {before} did before"),
             Kind::Input => write!(
                 f,
-                "the values are distributed otherwise than in the weeks before (stability index {:.2}, for four days)",
-                self.now
+                "the values of the last week are distributed otherwise than those of the weeks before (they differ by {now})"
             ),
         }
     }
@@ -114,7 +115,7 @@ pub struct Sample {
     points: u64,
     misses: u64,
     error: f64,
-    bins: BTreeMap<i16, u64>,
+    bins: Bins,
 }
 
 impl Sample {
@@ -198,17 +199,25 @@ impl Test {
     }
 }
 
-/// What is known of a pipeline: the hours of the last day, and the weeks before them in one sketch. Its size is bounded,
+/// What is known of a pipeline: the hours of the last day, the days of the last week, and those before in one sketch. Its size is bounded,
 /// whatever the number of series; it can be written down and gone on with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     hours: VecDeque<(i64, Sample)>,
+    /// The day that is being counted.
+    day: i64,
+    today: Bins,
+    /// The days before it, up to a week of them.
+    week: VecDeque<Bins>,
+    /// The days before those, and how many they are.
     reference: BTreeMap<i16, f64>,
+    reference_days: usize,
     error: Test,
     coverage: Test,
-    stability: f64,
-    shifted_for: u64,
+    difference: f64,
 }
+
+type Bins = BTreeMap<i16, u64>;
 
 impl Drift {
     /// Takes in what was counted in the hour that begins at `hour`, and answers what has drifted by the hours that are
@@ -223,14 +232,43 @@ impl Drift {
             Some((last, _)) if *last > hour => return vec![],
             _ => {}
         }
-        let events = if self.hours.len() == WINDOW { self.look() } else { vec![] };
-        if self.hours.len() == WINDOW
-            && let Some((_, oldest)) = self.hours.pop_front()
-        {
-            self.remember(&oldest);
+        let mut events = if self.hours.len() == WINDOW { self.look() } else { vec![] };
+        if self.hours.len() == WINDOW {
+            self.hours.pop_front();
         }
+        events.extend(self.go_to(hour));
         self.hours.push_back((hour, sample.clone()));
         events
+    }
+
+    /// Takes the last hour into its day, and looks at the week where `hour` begins another day.
+    fn go_to(&mut self, hour: i64) -> Option<Event> {
+        if let Some((_, last)) = self.hours.back() {
+            last.bins.iter().for_each(|(bin, count)| *self.today.entry(*bin).or_default() += count);
+        }
+        let day = hour.div_euclid(24);
+        if self.hours.is_empty() || day == self.day {
+            self.day = day;
+            return None;
+        }
+        self.day = day;
+        self.week.push_back(std::mem::take(&mut self.today));
+        if self.week.len() > DAYS
+            && let Some(oldest) = self.week.pop_front()
+        {
+            self.reference.values_mut().for_each(|weight| *weight *= KEPT);
+            oldest.iter().for_each(|(bin, count)| *self.reference.entry(*bin).or_default() += *count as f64);
+            self.reference_days += 1;
+        }
+        self.difference = if self.reference_days < DAYS { 0.0 } else { self.compare() };
+        if self.difference < DIFFERENCE {
+            return None;
+        }
+        let at = Timestamp::from_millis(day * 24 * HOUR_MS);
+        let event = Event { at, kind: Kind::Input, before: 0.0, now: self.difference };
+        // What was found is how it is from now on.
+        (self.reference_days, self.week, self.reference) = (0, VecDeque::new(), BTreeMap::new());
+        Some(event)
     }
 
     /// The beginning of the hour that is being counted; none where nothing was.
@@ -240,7 +278,7 @@ impl Drift {
 
     /// How far each kind is on the way to a drift; 1 is one.
     pub fn levels(&self) -> [(Kind, f64); 3] {
-        let input = (self.stability / STABILITY).min(self.shifted_for as f64 / SUSTAINED as f64);
+        let input = self.difference / DIFFERENCE;
         [(Kind::Error, self.error.level()), (Kind::Coverage, self.coverage.level()), (Kind::Input, input)]
     }
 
@@ -250,61 +288,35 @@ impl Drift {
         self.hours.iter().for_each(|(_, sample)| day.add(sample));
         self.error.observe(day.error());
         self.coverage.observe(day.misses());
-        self.stability = self.compare(&day);
-        self.shifted_for = if self.stability > STABILITY { self.shifted_for + 1 } else { 0 };
-        let at = self.hours.back().map_or(0, |(hour, _)| (hour + 1) * HOUR_MS);
-        let events: Vec<Event> = self
-            .levels()
-            .into_iter()
-            .filter(|(_, level)| *level >= 1.0)
-            .map(|(kind, _)| self.event(Timestamp::from_millis(at), kind, &day))
-            .collect();
-        events.iter().for_each(|event| self.begin_anew(event.kind, &day));
+        let at = Timestamp::from_millis(self.hours.back().map_or(0, |(hour, _)| (hour + 1) * HOUR_MS));
+        let mut events = vec![];
+        for (kind, test, now) in
+            [(Kind::Error, &mut self.error, day.error()), (Kind::Coverage, &mut self.coverage, day.misses())]
+        {
+            if test.level() >= 1.0 {
+                events.push(Event { at, kind, before: test.usual(), now });
+                *test = Test::default();
+            }
+        }
         events
     }
 
-    fn event(&self, at: Timestamp, kind: Kind, day: &Sample) -> Event {
-        let (before, now) = match kind {
-            Kind::Error => (self.error.usual(), day.error()),
-            Kind::Coverage => (self.coverage.usual(), day.misses()),
-            Kind::Input => (0.0, self.stability),
-        };
-        Event { at, kind, before, now }
-    }
-
-    /// What was found is how it is from now on.
-    fn begin_anew(&mut self, kind: Kind, day: &Sample) {
-        match kind {
-            Kind::Error => self.error = Test::default(),
-            Kind::Coverage => self.coverage = Test::default(),
-            Kind::Input => {
-                self.reference = day.bins.iter().map(|(bin, count)| (*bin, *count as f64)).collect();
-                self.shifted_for = 0;
-            }
-        }
-    }
-
-    /// Takes an hour into the weeks before.
-    fn remember(&mut self, hour: &Sample) {
-        self.reference.values_mut().for_each(|weight| *weight *= KEPT);
-        hour.bins.iter().for_each(|(bin, count)| *self.reference.entry(*bin).or_default() += *count as f64);
-    }
-
-    /// The population stability index of `day` and the weeks before.
-    fn compare(&self, day: &Sample) -> f64 {
-        let known: f64 = self.reference.values().sum();
-        if day.points < ENOUGH || known < ENOUGH as f64 {
+    /// The largest difference of the cumulative distributions of the week and of the days before it.
+    fn compare(&self) -> f64 {
+        let mut week: BTreeMap<i16, f64> = BTreeMap::new();
+        self.week.iter().flatten().for_each(|(bin, count)| *week.entry(*bin).or_default() += *count as f64);
+        let (now, before): (f64, f64) = (week.values().sum(), self.reference.values().sum());
+        if now < ENOUGH as f64 || before < ENOUGH as f64 {
             return 0.0;
         }
-        let bins: std::collections::BTreeSet<i16> = self.reference.keys().chain(day.bins.keys()).copied().collect();
-        // Half a point in every bin, so that none is empty.
-        let part = |count: f64, all: f64| (count + 0.5) / (all + 0.5 * bins.len() as f64);
-        let term = |bin: &i16| {
-            let before = part(self.reference.get(bin).copied().unwrap_or(0.0), known);
-            let now = part(day.bins.get(bin).copied().unwrap_or(0) as f64, day.points as f64);
-            (now - before) * (now / before).ln()
-        };
-        bins.iter().map(term).sum()
+        let bins: BTreeSet<i16> = self.reference.keys().chain(week.keys()).copied().collect();
+        let part = |bins: &BTreeMap<i16, f64>, bin: &i16, all: f64| bins.get(bin).copied().unwrap_or(0.0) / all;
+        let (mut sum, mut largest) = (0.0_f64, 0.0_f64);
+        for bin in &bins {
+            sum += part(&week, bin, now) - part(&self.reference, bin, before);
+            largest = largest.max(sum.abs());
+        }
+        largest
     }
 }
 
@@ -372,7 +384,7 @@ mod tests {
         let found_misses = found(4 * WEEK, |at| hour(at, 100.0, if at < later { 4.9 } else { 7.0 }));
         check(&found_misses, Kind::Coverage, later..later + 72);
         let found_values = found(4 * WEEK, |at| hour(at, if at < later { 100.0 } else { 400.0 }, 4.0));
-        check(&found_values, Kind::Input, later + 90..later + 140);
+        check(&found_values, Kind::Input, later + 48..later + 150);
     }
 
     #[test]

@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_BYTES: usize = 16 << 20;
 
 /// The names of the alerts that we ship: a silence of any of them is one of the series.
-const OUR_ALERTS: [&str; 3] = ["Anomaly", "Incident", "ManyAnomalies"];
+const OUR_ALERTS: [&str; 4] = ["Anomaly", "CriticalIncident", "Incident", "ManyAnomalies"];
 
 /// Why a server did not say what is silenced.
 #[derive(Debug, thiserror::Error)]

@@ -33,7 +33,7 @@ struct DriftFound {
     at: String,
     /// How it was before: the mean relative error, or the part of points outside the band; of the input, 0.
     before: f64,
-    /// How it was on the last day; of the input, the population stability index.
+    /// How it was on the last day; of the input, the largest difference of the cumulative distributions.
     now: f64,
 }
 
