@@ -1,11 +1,14 @@
 //! How long does it take to draw the bands of 10,000 series around their forecasts, and to judge a point of each?
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use benches::{DAY, STEP, WEEK, frame, pipeline, pods};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use engine::History;
 use engine::band::Band;
+use engine::calibrate::EPOCH_POINTS;
+use engine::judge::{Judge, Masks};
 use engine::outlook::{Outlook, Sheet, Turn};
 use tsdb::Timestamp;
 
@@ -18,7 +21,8 @@ fn score(c: &mut Criterion) {
     let model = models::build(&pipeline.model, &models::Resources::default()).expect("the model is there");
     let history = History::of(frame(&pods(SERIES), START, WEEK + 1));
     let last = history.end();
-    let outlook = Outlook::at(last - STEP.duration(), &pipeline, &*model, &history, &[]).expect("the series are long");
+    let outlook = Outlook::at(last - STEP.duration(), &pipeline, &*model, &history, &[], Masks::new())
+        .expect("the series are long");
     let turn = Turn { origin: outlook.origin, first: last, last };
 
     group.throughput(Throughput::Elements((SERIES * pipeline.horizon_points) as u64));
@@ -26,17 +30,27 @@ fn score(c: &mut Criterion) {
         b.iter(|| black_box(Band::around(&outlook.forecast, &pipeline.anomaly)));
     });
     group.throughput(Throughput::Elements(SERIES as u64));
-    group.bench_function("judge 10,000", |b| {
-        b.iter_batched(
-            || (),
-            |()| {
-                let mut sheet = Sheet::new(&history, last, last);
-                sheet.judge(turn, &outlook, &history, &pipeline);
-                sheet.finish()
-            },
-            BatchSize::PerIteration,
-        );
-    });
+    let pipeline = Arc::new(pipeline);
+    for (name, points) in [("judge 10,000", 0), ("judge 10,000 with two epochs learned", 2 * EPOCH_POINTS as usize)] {
+        let mut judge = Judge::new(pipeline.clone());
+        for point in 0..points {
+            let first = last - STEP.times(points - point);
+            let turn = Turn { origin: first - STEP.duration(), first, last: first };
+            let outlook = Outlook { origin: turn.origin, ..outlook.clone() };
+            judge.judge(turn, &outlook, &history, true);
+        }
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || judge.clone(),
+                |mut judge| {
+                    let mut sheet = Sheet::new(&history, last, last);
+                    sheet.fill(last, &judge.judge(turn, &outlook, &history, true).rows);
+                    (sheet.finish(), judge)
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
     group.finish();
 }
 

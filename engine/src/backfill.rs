@@ -141,26 +141,35 @@ impl Backfill {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{LastValue, Memory, pipeline, wave};
+    use crate::testing::{LastValue, Memory, eventful, learning, pipeline, wave};
+    use tsdb::Frame;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_seconds(seconds)
     }
 
-    fn backfill(memory: &Arc<Memory>) -> Backfill {
+    fn backfill(pipeline: Pipeline, memory: &Arc<Memory>) -> Backfill {
         let (source, sink, written) = (memory.clone(), memory.clone(), memory.clone());
-        Backfill::new(pipeline(), Ports { source, sink, written, model: Arc::new(LastValue) })
+        Backfill::new(pipeline, Ports { source, sink, written, model: Arc::new(LastValue) })
     }
 
-    /// Scores and writes from 50 s to `until`, in pieces that end where `ends` says.
-    async fn fill(memory: &Arc<Memory>, ends: &[i64]) {
-        let (mut backfill, mut after) = (backfill(memory), at(50));
+    /// Scores and writes from `after` on, in pieces that end where `ends` says; each by a new process if they are `apart`.
+    async fn fill(pipeline: &Pipeline, memory: &Arc<Memory>, after: i64, ends: &[i64], apart: bool) {
+        let (mut backfill, mut after) = (self::backfill(pipeline.clone(), memory), at(after));
         for end in ends {
             while let Some(piece) = backfill.score(after, at(*end)).await.unwrap() {
                 after = piece.until;
                 backfill.write(piece.scored).await.unwrap();
             }
+            if apart {
+                backfill = self::backfill(pipeline.clone(), memory);
+            }
         }
+    }
+
+    fn same(found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], what: &str) {
+        let differs = found.iter().zip(expected).find(|(found, expected)| found != expected);
+        assert!(differs.is_none() && found.len() == expected.len(), "{what}: {differs:?}");
     }
 
     fn samples(memory: &Memory) -> Vec<(String, Vec<f64>)> {
@@ -168,23 +177,33 @@ mod tests {
         samples.iter().map(|((labels, time), values)| (format!("{labels} {time}"), values.clone())).collect()
     }
 
+    /// From `after` on for 70 s.
+    async fn check(pipeline: &Pipeline, frame: &Frame, after: i64) {
+        let whole = Arc::new(Memory::of(frame.clone()));
+        let end = after + 70;
+        fill(pipeline, &whole, after, &[end], false).await;
+        assert!(samples(&whole).len() > 4 * 3 * 70);
+        for ends in [vec![after + 10, end], vec![after + 1, after + 17, after + 18, end], (after + 1..=end).collect()] {
+            let cut = Arc::new(Memory::of(frame.clone()));
+            for apart in [false, true] {
+                fill(pipeline, &cut, after, &ends, apart).await;
+                same(&samples(&cut), &samples(&whole), &format!("{ends:?}, apart: {apart}"));
+            }
+            let cut = Arc::new(Memory::of(frame.clone()));
+            fill(pipeline, &cut, after, &ends, true).await;
+            same(&samples(&cut), &samples(&whole), &format!("{ends:?}, by many"));
+        }
+    }
+
     #[tokio::test]
     async fn however_it_is_cut_the_scores_are_the_same_and_none_is_written_twice() {
-        let whole = Arc::new(Memory::of(wave(3, 200)));
-        fill(&whole, &[120]).await;
-        assert_eq!(samples(&whole).len(), 5 * 3 * 70);
-        for ends in [vec![60, 120], vec![51, 67, 68, 120], (51..=120).collect()] {
-            let cut = Arc::new(Memory::of(wave(3, 200)));
-            fill(&cut, &ends).await;
-            assert_eq!(samples(&cut), samples(&whole), "{ends:?}");
-            fill(&cut, &ends).await;
-            assert_eq!(samples(&cut), samples(&whole), "{ends:?}, twice");
-        }
+        check(&pipeline(), &wave(3, 200), 50).await;
+        check(&learning(), &eventful(1000), 715).await;
     }
 
     #[tokio::test]
     async fn where_nothing_is_left_nothing_is_scored() {
         let memory = Arc::new(Memory::of(wave(3, 200)));
-        assert!(backfill(&memory).score(at(50), at(50)).await.unwrap().is_none());
+        assert!(backfill(pipeline(), &memory).score(at(50), at(50)).await.unwrap().is_none());
     }
 }

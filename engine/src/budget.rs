@@ -25,7 +25,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const HISTORY: (u32, u32) = (7, 28);
 
 /// How many alerts in the past the tail is fitted to, at least, where there are as many.
-const PEAKS: usize = 12;
+const PEAKS: usize = 6;
 
 /// Blocks that a threshold needs: half a day of hours.
 const FEWEST_BLOCKS: usize = 12;
@@ -190,8 +190,8 @@ impl Threshold {
             return 1.0;
         }
         let wanted = budget.alerts * maxima.len() as f64 * block.as_secs_f64() / budget.per.as_secs_f64();
-        // The tail is fitted to more alerts than are wanted, since their number alone is left to chance.
-        let told = (2.0 * wanted).max(PEAKS as f64).min(maxima.len() as f64 / 4.0);
+        // Where few are wanted, the tail is fitted to more, since so small a number is left to chance.
+        let told = wanted.max(PEAKS as f64).min(maxima.len() as f64 / 4.0);
         let base = level(maxima, told);
         if base <= 0.0 {
             return BOUNDS.0;

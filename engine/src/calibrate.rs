@@ -101,7 +101,7 @@ impl Calibration {
         let factors = self.now.factors(group(ahead));
         let widths = Widths::of(band);
         // The model's own width bounds how far it is narrowed; where it has none, there is nothing to bound.
-        let half = |factor: f64, width: f64, own: f64| (factor * width).max(NARROWEST * own);
+        let half = |factor: f64, width: f64, own: f64| (factor * width).max(NARROWEST * own).min(f64::MAX / 4.0);
         Expectation {
             expected: band.expected,
             lower: band.expected - half(factors.below, widths.0.below, band.expected - band.lower),
@@ -225,4 +225,146 @@ fn tail(count: usize, rate: f64, at: impl Fn(usize) -> f64) -> f64 {
     let threshold = at(peaks);
     let excess = (0..peaks).map(|peak| at(peak) - threshold).sum::<f64>() / peaks as f64;
     threshold + excess * (peaks as f64 / beyond).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Step = Step::from_millis(60_000).unwrap();
+
+    fn time(point: usize) -> Timestamp {
+        Timestamp::default() + STEP.times(point)
+    }
+
+    /// The same numbers on every run (SplitMix64): two uniform ones make a normal one (Box & Muller 1958).
+    fn normal(at: usize) -> f64 {
+        let uniform = |at: u64| {
+            let mut hash = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (((hash ^ (hash >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+        };
+        (-2.0 * uniform(2 * at as u64).ln()).sqrt() * (std::f64::consts::TAU * uniform(2 * at as u64 + 1)).cos()
+    }
+
+    fn band(below: f64, above: f64) -> Expectation {
+        Expectation { expected: 10.0, lower: 10.0 - below, upper: 10.0 + above }
+    }
+
+    /// Which of the points are inside, and how wide the band is above, for a model that always answers `model` and turns
+    /// of 12 points.
+    fn run(level: f64, model: Expectation, points: usize, actual: impl Fn(usize) -> f64) -> Vec<(bool, f64)> {
+        let mut calibration = Calibration::new(level);
+        let judge = |point: usize| {
+            calibration.go_to(time(point), STEP);
+            let (y, ahead) = (actual(point), point % 12 + 1);
+            let band = calibration.widen(model, ahead);
+            calibration.learn(y, model, ahead);
+            (band.lower <= y && y <= band.upper, band.upper - 10.0)
+        };
+        (0..points).map(judge).collect()
+    }
+
+    fn coverage(judged: &[(bool, f64)]) -> f64 {
+        judged.iter().filter(|(inside, _)| *inside).count() as f64 / judged.len() as f64
+    }
+
+    fn check(level: f64, model: Expectation, actual: impl Fn(usize) -> f64) {
+        let judged = run(level, model, 5000, actual);
+        let found = coverage(&judged[300..]);
+        let tolerance = 0.3 * (1.0 - level) + 0.003;
+        assert!((found - level).abs() < tolerance, "{level} of {model:?}: {found}");
+    }
+
+    #[test]
+    fn a_band_holds_what_it_promises_whatever_the_model_says() {
+        for level in [0.8, 0.95, 0.99] {
+            for model in [band(0.1, 0.1), band(2.0, 2.0), band(15.0, 15.0), band(1.0, 20.0)] {
+                check(level, model, |point| 10.0 + normal(point));
+                check(level, model, |point| 10.0 + normal(point).exp() - 1.0);
+                check(level, model, |point| 10.5 + normal(point) * (1.0 + (point % 12) as f64 / 6.0));
+            }
+        }
+        // Residuals that grow and shrink from day to day.
+        check(0.95, band(2.0, 2.0), |point| 10.0 + normal(point) * (2.0 + (point as f64 / 700.0).sin()));
+    }
+
+    #[test]
+    fn far_ahead_the_band_is_wider_where_the_residuals_are() {
+        let mut calibration = Calibration::new(0.95);
+        for point in 0..500 {
+            calibration.go_to(time(point), STEP);
+            let ahead = point % 12 + 1;
+            calibration.learn(10.0 + normal(point) * if ahead >= 8 { 3.0 } else { 1.0 }, band(1.0, 1.0), ahead);
+        }
+        let width = |ahead| calibration.widen(band(1.0, 1.0), ahead).upper - 10.0;
+        assert!(width(10) > 1.8 * width(4), "{} and {}", width(10), width(4));
+    }
+
+    #[test]
+    fn at_first_it_is_wide() {
+        let mut calibration = Calibration::new(0.95);
+        assert!(!calibration.is_sure());
+        assert!((calibration.widen(band(1.0, 2.0), 1).upper - 13.0).abs() < 1e-12);
+        calibration.go_to(time(0), STEP);
+        for point in 0..2 * EPOCH_POINTS as usize {
+            calibration.go_to(time(point), STEP);
+            calibration.learn(10.0 + 0.01 * normal(point), band(1.0, 2.0), 1);
+        }
+        assert!(calibration.is_sure());
+        assert!(calibration.widen(band(1.0, 2.0), 1).upper < 10.1);
+    }
+
+    #[test]
+    fn an_incident_does_not_widen_it_and_what_stays_does() {
+        let quiet = |point: usize| 10.0 + normal(point);
+        let incident = move |point: usize| if (1000..1020).contains(&point) { 60.0 } else { quiet(point) };
+        let (usual, after) = (run(0.95, band(2.0, 2.0), 1100, quiet), run(0.95, band(2.0, 2.0), 1100, incident));
+        let (usual, after) = (usual[1099].1, after[1099].1);
+        assert!((after - usual).abs() < 0.6 * usual, "{after} in place of {usual}");
+        let noisier = move |point: usize| 10.0 + normal(point) * if point >= 1000 { 30.0 } else { 1.0 };
+        let judged = run(0.95, band(2.0, 2.0), 3000, noisier);
+        assert!(coverage(&judged[1600..]) > 0.9, "{}", coverage(&judged[1600..]));
+    }
+
+    #[test]
+    fn what_never_deviates_has_no_width_and_a_rare_deviation_is_outside() {
+        let judged = run(0.95, band(0.0, 0.0), 2000, |point| if point == 1500 { 11.0 } else { 10.0 });
+        assert!(judged[400..1500].iter().all(|(inside, width)| *inside && *width == 0.0));
+        assert!(!judged[1500].0);
+        // What the model gives no width, but happens again and again, gets one.
+        let judged = run(0.95, band(0.0, 0.0), 2000, |point| if point % 10 == 0 { 11.0 } else { 10.0 });
+        assert!(coverage(&judged[600..]) > 0.93, "{}", coverage(&judged[600..]));
+    }
+
+    #[test]
+    fn numbers_at_the_end_of_what_a_float_holds_do_no_harm() {
+        let judged = run(0.95, band(1e-300, 1e300), 1000, |point| [10.0, f64::MAX, f64::MIN, 1e-300][point % 4]);
+        assert!(judged.iter().all(|(_, width)| width.is_finite()));
+    }
+
+    #[test]
+    fn it_depends_on_the_two_epochs_before_alone() {
+        let state = |first: usize, gap: bool| {
+            let mut calibration = Calibration::new(0.95);
+            for point in first..1800 {
+                if gap && (700..1290).contains(&point) {
+                    continue;
+                }
+                calibration.go_to(time(point), STEP);
+                calibration.learn(10.0 + normal(point), band(1.0, 1.0), point % 12 + 1);
+            }
+            calibration.widen(band(1.0, 1.0), 3)
+        };
+        let since = Calibration::since(time(1800), STEP);
+        assert_eq!(since, time(6 * 256));
+        for gap in [false, true] {
+            let whole = state(0, gap);
+            for first in [1, 500, 1279, 1280, 6 * 256] {
+                assert_eq!(state(first, gap), whole, "from {first}");
+            }
+        }
+        assert_ne!(state(6 * 256 + 1, false), state(0, false));
+    }
 }

@@ -297,4 +297,37 @@ mod tests {
         let lower = [Verdict { score: 2.0, ..verdict(Said::Anomaly) }];
         assert_eq!(heeded(&lower, at(34 * HOUR), (15.0, 5.0), 900.0), HIGHEST_SCORE);
     }
+
+    /// The scores of a replay, in which the last point of the first series is a spike, after `verdicts`.
+    fn replayed(verdicts: Vec<Verdict>) -> Vec<f64> {
+        use crate::judge::Judge;
+        use crate::testing::{LastValue, pipeline, wave};
+        let mut frame = wave(2, 81);
+        frame.row_mut(0)[80] = 100.0;
+        let history = crate::History::of(frame);
+        let mut judge = Judge::new(pipeline().into());
+        judge.heed(verdicts.into());
+        let (scored, _) = crate::replay::go_on(&mut judge, &LastValue, &history, at(60), at(80)).unwrap();
+        scored.score.values().to_vec()
+    }
+
+    #[test]
+    fn a_replay_heeds_what_was_said_before_its_points() {
+        let plain = replayed(vec![]);
+        let spike = plain[20];
+        assert!(spike > 2.0, "{plain:?}");
+        let said = |given: i64| Verdict {
+            scope: vec![labels("up{row=\"0\"}")],
+            score: spike,
+            deviation: 1000.0,
+            from: at(0),
+            until: at(100),
+            given: at(given),
+            ..verdict(Said::Expected)
+        };
+        let heeded = replayed(vec![said(79)]);
+        assert!((heeded[20] * 1.1 - 1.0).abs() < 0.01, "{} of {spike}", heeded[20]);
+        assert_eq!((&heeded[..20], &heeded[21..]), (&plain[..20], &plain[21..]), "no other point has changed");
+        assert_eq!(replayed(vec![said(80)]), plain, "it was given too late");
+    }
 }

@@ -49,7 +49,7 @@ pub struct Judged {
 }
 
 /// The state of a pipeline's scoring.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Judge {
     pipeline: Arc<Pipeline>,
     series: Vec<Labels>,
@@ -368,4 +368,215 @@ fn median(values: &[f64]) -> f64 {
     }
     let middle = known.len() / 2;
     *known.select_nth_unstable_by(middle, f64::total_cmp).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outlook::{Known, turns};
+    use crate::pipeline::Calibration as Kind;
+    use crate::replay::advance;
+    use crate::schedule::Schedule;
+    use crate::testing::{LastValue, learning, pipeline};
+    use models::{Forecast, ForecastError, Forecaster, Request};
+    use tsdb::Frame;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn noise(point: i64) -> f64 {
+        let hash = (point as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (hash >> 40) as f64 / (1 << 24) as f64 - 0.5
+    }
+
+    fn frame(points: i64, value: impl Fn(i64) -> f64) -> Frame {
+        let values = (0..points).map(value).collect();
+        Frame::new(vec![Labels::metric("up")], at(0), Step::from_millis(1000).unwrap(), points as usize, values)
+            .unwrap()
+    }
+
+    /// What a judge makes of the points from 100 s on: value, expected value, edges and score of each, and shifts.
+    fn judged(
+        pipeline: &Pipeline,
+        silences: Vec<Silence>,
+        model: &dyn Forecaster,
+        frame: Frame,
+    ) -> (Vec<Cell>, Vec<LevelShift>) {
+        let mut judge = Judge::new(Arc::new(pipeline.clone()));
+        judge.silence(silences);
+        let history = History::of(frame);
+        let turns: Vec<(Turn, Vec<Known>)> =
+            turns(pipeline, at(100), history.end()).map(|turn| (turn, vec![])).collect();
+        let mut sheet = crate::outlook::Sheet::new(&history, at(101), history.end());
+        let shifts = advance(&mut judge, model, &history, &turns, true, Some(&mut sheet)).unwrap();
+        let columns = sheet.finish().named().map(|(_, frame)| frame.into_parts().4);
+        // In the order of names: score, y, yhat, lower, upper.
+        let cell = |point: usize| [1, 2, 3, 4, 0].map(|column: usize| columns[column][point]);
+        ((0..columns[0].len()).map(cell).collect(), shifts)
+    }
+
+    /// Expects the mean of the context, give or take half its range.
+    struct Mean;
+
+    impl Forecaster for Mean {
+        fn forecast(&self, request: &Request<'_>) -> Result<Forecast, ForecastError> {
+            let mut forecast = Forecast::unknown(request.contexts.len(), request.levels.clone(), request.horizon);
+            let size = request.levels.len() * request.horizon;
+            for (context, row) in request.contexts.iter().zip(forecast.values_mut().chunks_mut(size)) {
+                let known: Vec<f64> = context.iter().copied().filter(|value| !value.is_nan()).collect();
+                let (low, high) =
+                    known.iter().fold((f64::MAX, f64::MIN), |ends, value| (ends.0.min(*value), ends.1.max(*value)));
+                let mean = known.iter().sum::<f64>() / known.len() as f64;
+                for (level, row) in request.levels.as_slice().iter().zip(row.chunks_mut(request.horizon)) {
+                    row.fill(mean + (level - 0.5) * (high - low));
+                }
+            }
+            Ok(forecast)
+        }
+    }
+
+    /// A step of 1 s, contexts of 200 s.
+    fn masking(limit: Option<u64>) -> Pipeline {
+        let mut pipeline = pipeline();
+        pipeline.context_points = 200;
+        pipeline.anomaly.mask_limit = limit.map(Duration::from_secs);
+        pipeline
+    }
+
+    #[test]
+    fn after_a_spike_the_band_is_what_it_would_have_been() {
+        let spike = |point: i64| if (300..330).contains(&point) { 50.0 } else { noise(point) };
+        let (calm, _) = judged(&masking(Some(60)), vec![], &Mean, frame(500, noise));
+        let (masked, shifts) = judged(&masking(Some(60)), vec![], &Mean, frame(500, spike));
+        let (blind, _) = judged(&masking(None), vec![], &Mean, frame(500, spike));
+        assert!(shifts.is_empty());
+        // From 101 s on; the context of 200 s holds the spike until 530 s.
+        for point in [340 - 101, 400 - 101, 490 - 101] {
+            let width = |cells: &[Cell]| cells[point][3] - cells[point][2];
+            assert!((width(&masked) - width(&calm)).abs() < 0.1 * width(&calm), "{point}: {}", width(&masked));
+            assert!((masked[point][1] - calm[point][1]).abs() < 0.05);
+            assert!(width(&blind) > 20.0 * width(&calm), "a model that sees the spike is blind: {}", width(&blind));
+        }
+    }
+
+    #[test]
+    fn a_level_that_stays_longer_than_the_limit_is_learned() {
+        let shifted = |point: i64| noise(point) + if point >= 300 { 50.0 } else { 0.0 };
+        let (cells, shifts) = judged(&masking(Some(60)), vec![], &LastValue, frame(600, shifted));
+        let [shift] = &shifts[..] else { panic!("{shifts:?}") };
+        assert_eq!((shift.since, shift.at), (at(300), at(360)));
+        assert!(shift.from.abs() < 0.2 && (shift.to - 50.0).abs() < 0.2, "{shift:?}");
+        let score = |second: usize| cells[second - 101][4];
+        assert!((300..=360).all(|second| score(second) > HIDDEN), "it is told for as long as the limit says");
+        assert!((371..600).all(|second| score(second) <= 1.0), "and then it is how things are");
+        let (_, none) = judged(&masking(None), vec![], &LastValue, frame(600, shifted));
+        assert!(none.is_empty());
+    }
+
+    const HIDDEN: f64 = crate::mask::HIDDEN_ABOVE;
+
+    #[test]
+    fn in_a_silence_nothing_is_scored_and_nothing_learned() {
+        let silence = |from, until, matchers: &[&str]| Silence {
+            from: at(from),
+            until: at(until),
+            matchers: matchers.iter().map(|text| text.parse().unwrap()).collect(),
+        };
+        let noisy = |point: i64| if (300..330).contains(&point) { 50.0 } else { noise(point) };
+        let (calm, _) = judged(&masking(None), vec![], &Mean, frame(500, noise));
+        let (cells, _) = judged(&masking(None), vec![silence(300, 330, &["__name__=up"])], &Mean, frame(500, noisy));
+        let silent: Vec<usize> = (101..500).filter(|second| cells[second - 101][4].is_nan()).collect();
+        assert_eq!(silent, (300..330).collect::<Vec<_>>());
+        assert!((cells[300][3] - calm[300][3]).abs() < 0.1);
+        let (cells, _) = judged(&masking(None), vec![silence(300, 330, &["__name__=down"])], &Mean, frame(500, noisy));
+        assert!(cells.iter().all(|cell| !cell[4].is_nan()));
+    }
+
+    #[test]
+    fn a_calibrated_band_holds_its_level_where_the_models_own_does_not() {
+        let inside = |calibration: Kind| {
+            let mut pipeline = learning();
+            (pipeline.anomaly.calibration, pipeline.calendars) = (calibration, vec![]);
+            let (cells, _) = judged(&pipeline, vec![], &LastValue, frame(3000, noise));
+            let held = cells[500..].iter().filter(|[y, _, lower, upper, _]| lower <= y && y <= upper).count();
+            held as f64 / (cells.len() - 500) as f64
+        };
+        assert!((inside(Kind::Conformal) - 0.9).abs() < 0.03, "{}", inside(Kind::Conformal));
+        assert!(inside(Kind::None) > 0.96, "{}", inside(Kind::None));
+    }
+
+    /// A step of an hour, so that a threshold needs few points, and one alert a day at random.
+    fn budgeted(budget: &str) -> Pipeline {
+        let mut pipeline = pipeline();
+        pipeline.step = Step::from_millis(3_600_000).unwrap();
+        pipeline.forecast_schedule = Schedule::Every(Duration::from_secs(3600));
+        pipeline.anomaly.budget = Some(budget.parse().unwrap());
+        pipeline
+    }
+
+    #[test]
+    fn a_budget_moves_the_scores_so_that_about_as_many_alerts_come() {
+        let labels: Vec<Labels> = (0..5).map(|row| Labels::metric("up").with("row", &row.to_string())).collect();
+        let points = 24 * 7 * 12;
+        let values = (0..5 * points).map(|at| noise(at) * (1.0 + 6.0 * noise(at * 7 + 1).abs().powi(6))).collect();
+        let step = Step::from_millis(3_600_000).unwrap();
+        let history = History::of(Frame::new(labels, at(0), step, points as usize, values).unwrap());
+        let alerts = |budget: &str| -> Vec<f64> {
+            let pipeline = budgeted(budget);
+            let after = at(0) + step.times(24 * 7 * 4);
+            let scored = crate::replay(&pipeline, &LastValue, &history, after, history.end()).unwrap();
+            let incidents = crate::incident::incidents(&scored.score, 3);
+            (0..5).map(|row| incidents.iter().filter(|one| one.series == row).count() as f64 / 8.0).collect()
+        };
+        let all: f64 = alerts("2/week").iter().sum();
+        assert!((0.5..=4.0).contains(&all), "{all} a week of all series together");
+        let each = alerts("2/week per series");
+        assert!(each.iter().all(|rate| (0.5..=4.0).contains(rate)), "{each:?}");
+    }
+
+    #[test]
+    fn what_a_judge_learns_from_begins_by_the_clock() {
+        let since = |pipeline: Pipeline, after: Timestamp| Judge::new(Arc::new(pipeline)).since(after);
+        assert_eq!(since(pipeline(), at(1000)), at(1000), "where nothing is learned there is nothing to go through");
+        assert_eq!(since(learning(), at(1022)), at(511));
+        assert_eq!(since(learning(), at(1023)), at(767), "1024 s is the begin of an epoch");
+        let day = 86_400;
+        assert_eq!(since(budgeted("2/week"), at(30 * day + 7200)), at(16 * day - 3600));
+    }
+
+    #[test]
+    fn rows_may_come_go_and_change_their_places() {
+        let row = |name: &str| Labels::metric(name);
+        let frame = |names: &[&str]| {
+            let values =
+                names.iter().flat_map(|name| (0..700).map(|at| noise(at + name.len() as i64 * 1000))).collect();
+            let series = names.iter().map(|name| row(name)).collect();
+            History::of(Frame::new(series, at(0), Step::from_millis(1000).unwrap(), 700, values).unwrap())
+        };
+        let pipeline = Arc::new(learning());
+        let widths = |histories: [&History; 3]| {
+            let mut judge = Judge::new(pipeline.clone());
+            let spans = [(100, 300), (300, 310), (310, 690)];
+            for (history, (after, until)) in histories.into_iter().zip(spans) {
+                crate::replay::go_on(&mut judge, &LastValue, history, at(after), at(until)).unwrap();
+            }
+            judge
+                .lines
+                .iter()
+                .map(|line| {
+                    line.calibration
+                        .as_ref()
+                        .map(|one| one.widen(Expectation { expected: 0.0, lower: -1.0, upper: 1.0 }, 1))
+                })
+                .collect::<Vec<_>>()
+        };
+        let (both, turned, one) = (frame(&["a", "bb"]), frame(&["bb", "a"]), frame(&["bb"]));
+        let [a, b] = &widths([&both, &both, &both])[..] else { panic!("two rows") };
+        assert_eq!(widths([&both, &turned, &turned]), [b.clone(), a.clone()]);
+        // A row that is away for a while keeps what was learned of it; it had no points meanwhile.
+        assert_eq!(widths([&both, &one, &both])[1], *b);
+        assert_ne!(widths([&both, &one, &both])[0], *a);
+    }
 }

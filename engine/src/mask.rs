@@ -86,18 +86,20 @@ impl Runs {
 
     /// Forgets the runs that ended before `time`.
     pub fn forget_before(&mut self, time: Timestamp) {
-        while self.runs.front().is_some_and(|run| run.last < time) {
+        while self.runs.front().is_some_and(|run| run.last + self.reach < time) {
             self.runs.pop_front();
         }
     }
 
-    /// What is hidden from a forecast whose context ends with `origin`: a matter of the points up to there alone.
-    pub fn hidden(&self, origin: Timestamp) -> impl Iterator<Item = Range<Timestamp>> {
+    /// What is hidden from a forecast whose context ends with `origin`: incidents, and as many points after them as a pause
+    /// may have. It is a matter of the points up to `origin` alone.
+    pub fn hidden(&self, origin: Timestamp) -> impl Iterator<Item = Range<Timestamp>> + '_ {
         let is_hidden = move |run: &&Run| {
             run.hidden.is_some_and(|from| from <= origin) && run.accepted.is_none_or(|until| origin < until)
         };
-        let range = move |run: &Run| run.first..run.last.min(origin) + Duration::from_millis(1);
-        self.runs.iter().filter(is_hidden).map(range)
+        // Up to where the run might go on: so it doesn't matter whether it did, which nobody knew at `origin`.
+        let end = origin + Duration::from_millis(1);
+        self.runs.iter().filter(is_hidden).map(move |run| run.first..(run.last + self.reach).min(end))
     }
 }
 
@@ -124,10 +126,10 @@ mod tests {
 
     #[test]
     fn an_incident_is_hidden_and_what_is_hardly_outside_is_not() {
-        check(&[0.5, 3.0, 4.0, 0.5, 0.5], 4, &[1, 2], None);
+        check(&[0.5, 3.0, 4.0, 0.5, 0.5, 0.5, 0.5, 0.5], 7, &[1, 2, 3, 4, 5], None);
         check(&[0.5, 1.5, 1.9, 0.5, 0.5], 4, &[], None);
-        check(&[1.2, 0.5, 3.0, 0.5, 1.1, 0.5], 5, &[0, 1, 2, 3, 4], None);
-        check(&[1.2, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0], 6, &[5], None);
+        check(&[1.2, 0.5, 3.0, 0.5, 1.1, 0.5], 5, &[0, 1, 2, 3, 4, 5], None);
+        check(&[1.2, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0], 6, &[5, 6], None);
         check(&[f64::NAN, 3.0, f64::NAN, 3.0], 3, &[1, 2, 3], None);
         check(&[0.5; 5], 4, &[], None);
     }
@@ -138,6 +140,8 @@ mod tests {
         check(&scores, 0, &[], None);
         check(&scores, 1, &[], None);
         check(&scores, 2, &[1, 2], None);
+        check(&scores, 4, &[1, 2, 3, 4], None);
+        check(&scores[..5], 4, &[1, 2, 3, 4], None);
         check(&scores, 5, &[1, 2, 3, 4, 5], None);
     }
 
@@ -146,10 +150,10 @@ mod tests {
         let mut scores = [vec![0.5, 0.5], vec![3.0; 15], vec![0.5; 5], vec![3.0], vec![0.5]].concat();
         check(&scores, 11, &(2..=11).collect::<Vec<_>>(), Some((12, 2)));
         check(&scores, 12, &[], Some((12, 2)));
-        check(&scores, 23, &[22], Some((12, 2)));
+        check(&scores, 23, &[22, 23], Some((12, 2)));
         // A pause that is longer than that between the points of an incident begins it anew.
         scores[8..13].fill(0.5);
-        check(&scores, 12, &(2..8).collect::<Vec<_>>(), None);
+        check(&scores, 12, &(2..11).collect::<Vec<_>>(), None);
     }
 
     #[test]

@@ -584,18 +584,58 @@ mod tests {
     use crate::outlook::Known;
     use crate::pipeline::{Covariate, Mode};
 
-    use crate::testing::{LastValue, Memory, pipeline, wave};
+    use crate::testing::{LastValue, Memory, eventful, learning, pipeline, wave};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_seconds(seconds)
     }
 
     fn watch(memory: &Arc<Memory>) -> Watch {
+        watch_of(pipeline(), memory)
+    }
+
+    fn watch_of(mut pipeline: Pipeline, memory: &Arc<Memory>) -> Watch {
         let ports =
             Ports { source: memory.clone(), sink: memory.clone(), written: memory.clone(), model: Arc::new(LastValue) };
-        let mut pipeline = pipeline();
         pipeline.mode = Mode::AnomalyOnly;
         Watch::new(pipeline, ports)
+    }
+
+    /// Something to watch, from after a second until another.
+    #[derive(Clone)]
+    struct Case {
+        pipeline: Pipeline,
+        frame: Frame,
+        after: i64,
+        until: i64,
+    }
+
+    /// One whose scores depend on nothing before, and one whose scores depend on all that they can, over the begin of an
+    /// epoch at 768 s.
+    fn cases() -> [Case; 2] {
+        [
+            Case { pipeline: pipeline(), frame: wave(4, 200), after: 50, until: 150 },
+            Case { pipeline: learning(), frame: eventful(1000), after: 700, until: 810 },
+        ]
+    }
+
+    impl Case {
+        fn memory(&self) -> Arc<Memory> {
+            Arc::new(Memory::of(self.frame.clone()))
+        }
+
+        fn begin(&self, memory: &Arc<Memory>) -> Watch {
+            let mut watch = watch_of(self.pipeline.clone(), memory);
+            watch.begin_after(at(self.after));
+            watch
+        }
+
+        /// What an undisturbed run writes.
+        async fn undisturbed(&self) -> Vec<(String, Vec<f64>)> {
+            let memory = self.memory();
+            run(&mut self.begin(&memory), self.after + 1..=self.until).await.unwrap();
+            samples(&memory)
+        }
     }
 
     /// Runs the passes that are due in a range of seconds, as the daemon would: judging comes before forecasting.
@@ -609,13 +649,15 @@ mod tests {
         Ok(())
     }
 
-    /// What an undisturbed run writes.
-    async fn undisturbed() -> Vec<(String, Vec<f64>)> {
-        let memory = Arc::new(Memory::of(wave(4, 200)));
-        let mut watch = watch(&memory);
-        watch.begin_after(at(50));
-        run(&mut watch, 51..=120).await.unwrap();
-        samples(&memory)
+    /// Both must be the same to the last bit.
+    fn same(found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], what: &str) {
+        let differs = found.iter().zip(expected).find(|(found, expected)| found != expected);
+        assert!(
+            differs.is_none() && found.len() == expected.len(),
+            "{what}: {differs:?}, {} of {}",
+            found.len(),
+            expected.len()
+        );
     }
 
     fn samples(memory: &Memory) -> Vec<(String, Vec<f64>)> {
@@ -625,21 +667,25 @@ mod tests {
 
     #[tokio::test]
     async fn live_scores_are_those_of_a_replay() {
-        let history = History::of(wave(4, 200));
-        let replayed = crate::replay(&pipeline(), &LastValue, &history, at(50), at(120)).unwrap();
-        let mut names = Names::new(Arc::new(pipeline()));
-        let mut expected = vec![];
-        for frame in names.scores(replayed).unwrap() {
-            for (labels, values) in frame.rows() {
-                let named = |(point, value): (usize, &f64)| (format!("{labels} {}", frame.time(point)), vec![*value]);
-                expected.extend(values.iter().enumerate().map(named));
+        for case in cases() {
+            let Case { pipeline, frame, after, until } = case.clone();
+            let series = frame.series().len();
+            let replayed = crate::replay(&pipeline, &LastValue, &History::of(frame), at(after), at(until)).unwrap();
+            let mut names = Names::new(Arc::new(pipeline));
+            let mut expected = vec![];
+            for frame in names.scores(replayed).unwrap() {
+                for (labels, values) in frame.rows() {
+                    let named =
+                        |(point, value): (usize, &f64)| (format!("{labels} {}", frame.time(point)), vec![*value]);
+                    expected.extend(values.iter().enumerate().filter(|(_, value)| !value.is_nan()).map(named));
+                }
             }
+            let mut live = case.undisturbed().await;
+            expected.sort_by(|a, b| a.0.cmp(&b.0));
+            live.sort_by(|a, b| a.0.cmp(&b.0));
+            assert!(live.len() > 4 * series * (until - after) as usize, "{}", live.len());
+            same(&live, &expected, "live");
         }
-        let mut live = undisturbed().await;
-        expected.sort_by(|a, b| a.0.cmp(&b.0));
-        live.sort_by(|a, b| a.0.cmp(&b.0));
-        assert_eq!(live.len(), 5 * 4 * 70);
-        assert_eq!(live, expected);
     }
 
     #[tokio::test]
@@ -653,60 +699,102 @@ mod tests {
     }
 
     /// Ends a run after `room` samples and takes it up again with a new process `pause` seconds later.
-    async fn check_restart(room: usize, pause: i64) {
-        let memory = Arc::new(Memory::of(wave(4, 200)));
-        let mut first = watch(&memory);
-        first.begin_after(at(50));
+    async fn check_restart(case: &Case, expected: &[(String, Vec<f64>)], room: usize, pause: i64) {
+        let memory = case.memory();
+        let mut first = case.begin(&memory);
         *memory.room.lock().unwrap() = Some(room);
-        let mut second = 51;
+        let mut second = case.after + 1;
         while run(&mut first, second..=second).await.is_ok() {
             second += 1;
         }
         *memory.room.lock().unwrap() = None;
-        let mut again = watch(&memory);
-        again.resume(at(0), at(second + pause)).await.unwrap();
-        again.begin_after(at(50));
-        run(&mut again, second + pause..=120).await.unwrap();
-        assert_eq!(samples(&memory), undisturbed().await, "stopped after {room} samples");
+        let mut again = watch_of(case.pipeline.clone(), &memory);
+        again.resume(at(case.after - 50), at(second + pause)).await.unwrap();
+        again.begin_after(at(case.after));
+        run(&mut again, second + pause..=case.until).await.unwrap();
+        same(&samples(&memory), expected, &format!("stopped after {room} samples for {pause} s"));
     }
 
     #[tokio::test]
     async fn after_a_restart_no_score_is_missing_doubled_or_different() {
-        for room in [0, 1, 4, 5, 19, 20, 21, 187, 200, 399, 400, 777] {
-            for pause in [0, 1, 9, 25] {
-                check_restart(room, pause).await;
+        for case in cases() {
+            let expected = case.undisturbed().await;
+            for room in [0, 1, 4, 5, 19, 20, 21, 187, 200, 399, 400, 777, 1111] {
+                for pause in [0, 1, 9, 25] {
+                    check_restart(&case, &expected, room, pause).await;
+                }
             }
         }
     }
 
     #[tokio::test]
     async fn after_a_failed_write_the_same_process_goes_on_where_it_was() {
-        let memory = Arc::new(Memory::of(wave(4, 200)));
-        let mut watch = watch(&memory);
-        watch.begin_after(at(50));
-        *memory.room.lock().unwrap() = Some(133);
-        for second in 51..=115 {
-            let _ = run(&mut watch, second..=second).await;
+        for case in cases() {
+            let memory = case.memory();
+            let mut watch = case.begin(&memory);
+            *memory.room.lock().unwrap() = Some(433);
+            for second in case.after + 1..=case.until - 5 {
+                let _ = run(&mut watch, second..=second).await;
+            }
+            *memory.room.lock().unwrap() = None;
+            run(&mut watch, case.until - 4..=case.until).await.unwrap();
+            same(&samples(&memory), &case.undisturbed().await, "disturbed");
         }
-        *memory.room.lock().unwrap() = None;
-        run(&mut watch, 116..=120).await.unwrap();
-        assert_eq!(samples(&memory), undisturbed().await);
     }
 
     #[tokio::test]
     async fn judging_that_is_seldom_due_gives_the_same_scores() {
-        let memory = Arc::new(Memory::of(wave(4, 200)));
-        let mut watch = watch(&memory);
-        watch.begin_after(at(50));
-        for second in 51..=120 {
-            if second % 35 == 15 {
-                watch.judge(at(second)).await.unwrap();
+        for case in cases() {
+            let memory = case.memory();
+            let mut watch = case.begin(&memory);
+            for second in case.after + 1..=case.until {
+                if second % 35 == case.until % 35 {
+                    watch.judge(at(second)).await.unwrap();
+                }
+                if second % 10 == 0 {
+                    watch.forecast(at(second)).await.unwrap();
+                }
             }
-            if second % 10 == 0 {
-                watch.forecast(at(second)).await.unwrap();
-            }
+            same(&samples(&memory), &case.undisturbed().await, "disturbed");
         }
-        assert_eq!(samples(&memory), undisturbed().await);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_has_judged_meanwhile_is_made_up_for() {
+        for case in cases() {
+            let memory = case.memory();
+            let mut watch = case.begin(&memory);
+            run(&mut watch, case.after + 1..=case.after + 40).await.unwrap();
+            let mut other = watch_of(case.pipeline.clone(), &memory);
+            other.take_over(watch.standing());
+            run(&mut other, case.after + 41..=case.after + 75).await.unwrap();
+            watch.take_over(other.standing());
+            run(&mut watch, case.after + 76..=case.until).await.unwrap();
+            same(&samples(&memory), &case.undisturbed().await, "disturbed");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_level_that_stays_is_told_once_and_learned() {
+        let [_, case] = cases();
+        let memory = case.memory();
+        let mut watch = case.begin(&memory);
+        let mut shifts = vec![];
+        for second in case.after + 1..=case.until {
+            shifts.extend(watch.judge(at(second)).await.unwrap().shifts);
+        }
+        let [shift] = &shifts[..] else { panic!("{shifts:?}") };
+        assert_eq!(shift.series.get("row"), Some("1"));
+        assert_eq!((shift.since, shift.at), (at(720), at(728)));
+        assert!(shift.from < 1.0 && shift.to > 20.0, "{shift:?}");
+        let samples = memory.samples.lock().unwrap();
+        let score = |second: i64| {
+            let of_row =
+                |(labels, _): &&(Labels, Timestamp)| labels.name() == "anomaly_score" && labels.get("row") == Some("1");
+            samples.iter().filter(|(key, _)| of_row(key)).find(|(key, _)| key.1 == at(second)).unwrap().1[0]
+        };
+        assert!((720..=730).all(|second| score(second) > 2.0), "the old level is expected until the shift is accepted");
+        assert!((741..=810).filter(|second| score(*second) > 1.0).count() < 14, "then the new one is");
     }
 
     #[tokio::test]

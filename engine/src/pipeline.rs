@@ -309,6 +309,12 @@ pub struct Anomaly {
 }
 
 impl Anomaly {
+    /// For how long anomalous points are hidden where nobody says: a day, if that leaves half of a context of `context`
+    /// points to be learned from.
+    pub fn usual_mask_limit(step: Step, context: usize) -> Duration {
+        Duration::from_secs(86_400).min(step.times(context / 2))
+    }
+
     /// The part of the points that a calibrated band is to hold; `None` where the band is not calibrated.
     pub fn calibrated_level(&self) -> Option<f64> {
         match (self.calibration, self.technique) {

@@ -127,23 +127,37 @@ pub fn advance(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{LastValue, pipeline, wave};
+    use crate::testing::{LastValue, eventful, learning, pipeline, wave};
+    use tsdb::Frame;
 
-    fn scores(until: i64, cut: i64) -> Vec<f64> {
-        let history = History::of(wave(3, cut));
-        let (after, until) = (Timestamp::from_seconds(50), Timestamp::from_seconds(until));
-        let scored = replay(&pipeline(), &LastValue, &history, after, until).unwrap();
-        scored.score.values().to_vec()
+    /// The scores of the points after `after` up to `until` of data that end before `cut`.
+    fn scores(pipeline: &Pipeline, frame: Frame, after: i64, until: i64) -> Vec<f64> {
+        let (after, until) = (Timestamp::from_seconds(after), Timestamp::from_seconds(until));
+        replay(pipeline, &LastValue, &History::of(frame), after, until).unwrap().score.values().to_vec()
     }
 
     #[test]
     fn the_future_has_no_say() {
-        assert_eq!(scores(80, 100), scores(80, 81));
-        assert!(scores(80, 100).iter().all(|score| score.is_finite()));
+        let known = scores(&pipeline(), wave(3, 100), 50, 80);
+        assert_eq!(known, scores(&pipeline(), wave(3, 81), 50, 80));
+        assert!(known.iter().all(|score| score.is_finite()));
+        let [known, cut] = [1000, 781].map(|cut| scores(&learning(), eventful(cut), 600, 780));
+        assert_eq!(format!("{known:?}"), format!("{cut:?}"));
     }
 
     #[test]
     fn nothing_to_judge_is_no_error() {
-        assert!(scores(50, 100).is_empty());
+        assert!(scores(&pipeline(), wave(3, 100), 50, 50).is_empty());
+    }
+
+    /// Where nothing was anomalous, a score depends on what came in the two epochs before it.
+    #[test]
+    fn it_does_not_matter_where_a_replay_begins() {
+        let (early, late) =
+            (scores(&learning(), eventful(719), 100, 718), scores(&learning(), eventful(719), 690, 718));
+        let tail = |scores: &[f64]| -> Vec<f64> {
+            scores.chunks(scores.len() / 3).flat_map(|row| row[row.len() - 28..].to_vec()).collect()
+        };
+        assert_eq!(format!("{:?}", tail(&early)), format!("{:?}", tail(&late)));
     }
 }

@@ -13,6 +13,7 @@ use tsdb::{
     Written,
 };
 
+use crate::calendar::{Calendar, When};
 use crate::pipeline::{
     Anomaly, Calibration, Direction, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique,
 };
@@ -64,6 +65,33 @@ pub(crate) fn pipeline() -> Pipeline {
             metric_format: MetricFormat { name: "$VAR".into(), labels: vec![] },
         },
     }
+}
+
+/// The same, but what was scored before has a say in everything that it can have: bands are calibrated, anomalous points
+/// are hidden for at most 8 s, and every 50 s there are five of silence.
+pub(crate) fn learning() -> Pipeline {
+    let mut pipeline = pipeline();
+    pipeline.anomaly.calibration = Calibration::Conformal;
+    pipeline.anomaly.mask_limit = Some(Duration::from_secs(8));
+    let when = When::Recurring { schedule: Schedule::Every(Duration::from_secs(50)), length: Duration::from_secs(5) };
+    pipeline.calendars = vec![Calendar { name: "pause".into(), when, matchers: vec!["row=\"2\"".parse().unwrap()] }];
+    pipeline
+}
+
+/// Three noisy rows, as long as it takes to learn from them. From 720 s on row 0 has a spike every 17 s and row 1 another
+/// level.
+pub(crate) fn eventful(points: i64) -> Frame {
+    let labels = (0..3).map(|row| Labels::metric("up").with("row", &row.to_string())).collect();
+    let value = |row: i64, point: i64| {
+        let hash = ((point * 3 + row) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let noise = (hash >> 40) as f64 / (1 << 24) as f64;
+        let is_late = point >= 720;
+        let spike = if is_late && row == 0 && point % 17 < 2 { 30.0 } else { 0.0 };
+        noise + spike + if is_late && row == 1 { 20.0 } else { 0.0 }
+    };
+    let values = (0..3).flat_map(|row| (0..points).map(move |point| value(row, point))).collect();
+    Frame::new(labels, Timestamp::default(), Step::from_millis(1000).unwrap(), points as usize, values).unwrap()
 }
 
 /// Expects the last value of the context again, give or take the spread of the context.
@@ -124,6 +152,19 @@ impl Memory {
         frame.finish()
     }
 
+    /// The samples above 1 of the metric that `name{…} > 1` asks for.
+    fn above_one(&self, query: &RangeQuery) -> Frame {
+        let name = query.query().split('{').next().unwrap();
+        let mut frame = FrameBuilder::new(query.start(), query.step(), query.points());
+        for ((labels, time), values) in self.samples.lock().unwrap().iter().filter(|(key, _)| key.0.name() == name) {
+            if *time >= query.start() && *time <= query.end() && values[0] > 1.0 {
+                let row = frame.row(labels);
+                frame.set(row, *time, values[0]);
+            }
+        }
+        frame.finish()
+    }
+
     fn source(&self, query: &RangeQuery) -> Frame {
         let source = self.source.as_ref().unwrap();
         let mut frame = FrameBuilder::new(query.start(), query.step(), query.points());
@@ -153,11 +194,14 @@ impl Memory {
 #[async_trait]
 impl Read for Memory {
     async fn read(&self, query: &RangeQuery, _: &Limits) -> Result<Answer, ReadError> {
-        let is_of_written = query.query().contains("timestamp(");
-        if !is_of_written {
+        let frame = if query.query().contains("timestamp(") {
+            self.times(query)
+        } else if query.query().ends_with(" > 1") {
+            self.above_one(query)
+        } else {
             self.reads.lock().unwrap().push(query.clone());
-        }
-        let frame = if is_of_written { self.times(query) } else { self.source(query) };
+            self.source(query)
+        };
         Ok(Answer { frame, warnings: vec![], bytes: 0 })
     }
 }

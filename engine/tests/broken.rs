@@ -27,6 +27,27 @@ fn made() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What may be wrong with how points are scored.
+fn anomalies() -> Vec<(&'static str, String)> {
+    let cases = [
+        "technique: z_score, calibration: conformal",
+        "calibration: true",
+        "calibration: conformed",
+        "mask_limit: 31m",
+        "mask_limit: 30s",
+        "mask_limit: 10m, mask_anomalies: false",
+        "mask_anomalies: 1d",
+        "for: 10",
+        "alert_budget: 2",
+        "alert_budget: '2'",
+        "alert_budget: 0/week",
+        "alert_budget: 2/fortnight",
+        "alert_budget: 2/5m",
+        "alert_budget: 2/week per pod",
+    ];
+    cases.map(|case| (case, format!("name: cpu\nquery: up\nanomaly: {{{case}}}"))).into()
+}
+
 #[test]
 fn every_wrong_document_says_what_is_wrong() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
@@ -36,7 +57,7 @@ fn every_wrong_document_says_what_is_wrong() {
         .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&path).unwrap()))
         .collect();
     cases.sort();
-    cases.extend(made().into_iter().map(|(name, text)| (name.to_owned(), text)));
+    cases.extend(made().into_iter().chain(anomalies()).map(|(name, text)| (name.to_owned(), text)));
     assert!(cases.len() >= 40, "{}", cases.len());
 
     let mut messages = String::new();

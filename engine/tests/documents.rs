@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use engine::budget::Share;
+use engine::calendar::{Calendar, When};
 use engine::pipeline::{Direction, MetricFormat, Missing, Mode, Sides, Technique};
 use engine::{Pipeline, Schedule};
+use tsdb::Timestamp;
 
 fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../config")
@@ -38,6 +41,10 @@ fn defaults_are_those_of_the_original() {
     assert_eq!(anomaly.data_range, (f64::NEG_INFINITY, f64::INFINITY));
     assert!(!anomaly.clip_predictions);
     assert_eq!(anomaly.score_outside_data_range, 1.01);
+    assert_eq!(anomaly.calibrated_level(), Some(0.95));
+    assert_eq!((anomaly.patience, anomaly.budget), (Duration::ZERO, None));
+    assert_eq!(anomaly.mask_limit, Some(Duration::from_secs(1800)), "half of a context, and at most a day");
+    assert!(pipeline.calendars.is_empty());
     let output = pipeline.output;
     assert!(output.write_forecast && output.write_anomaly_score);
     assert_eq!(output.metric_prefix, "openanomaly_");
@@ -157,6 +164,51 @@ fn our_own_fields_load() {
     for (word, missing) in [("nan", Missing::Nan), (".nan", Missing::Nan), ("zero", Missing::Fixed(0.0))] {
         assert_eq!(parse(&format!("name: a\nquery: up\nmissing: {word}")).missing, missing);
     }
+}
+
+#[test]
+fn how_scores_are_kept_honest_is_read() {
+    let pipeline = parse(
+        "
+        name: cpu
+        query: up
+        context_window: 1w
+        timezone: Europe/Berlin
+        anomaly:
+          calibration: conformal
+          alert_budget: 2/week per series
+          for: 10m
+          mask_limit: 12h
+        calendars:
+          - {name: christmas, from: 2026-12-24, until: 2026-12-27T06:00}
+          - {name: release, from: 2026-03-01T10:00:00Z, until: 2026-03-01T12:00:00+01:00, timezone: Asia/Tokyo}
+          - {schedule: 30 2 * * *, duration: 1h, matchers: {zone: b, job: x}}
+          - {schedule: 1h, duration: 5m, timezone: UTC, matchers: ['zone!=\"b\"', 'job=~\"x|y\"']}
+        ",
+    );
+    let anomaly = &pipeline.anomaly;
+    assert_eq!((anomaly.patience, anomaly.patience_points(pipeline.step)), (Duration::from_secs(600), 10));
+    assert_eq!(anomaly.mask_limit, Some(Duration::from_secs(43_200)));
+    let budget = anomaly.budget.unwrap();
+    assert_eq!((budget.alerts, budget.per, budget.share), (2.0, Duration::from_secs(7 * 86_400), Share::Series));
+    let time = |text: &str| Timestamp::from_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+    let [christmas, release, nightly, hourly] = &pipeline.calendars[..] else { panic!("{:?}", pipeline.calendars) };
+    assert_eq!(christmas.when, When::Once(time("2026-12-23T23:00:00Z")..time("2026-12-27T05:00:00Z")));
+    assert_eq!(release.when, When::Once(time("2026-03-01T10:00:00Z")..time("2026-03-01T11:00:00Z")));
+    let summer = nightly.silences(time("2026-07-01T00:00:00Z"), time("2026-07-01T12:00:00Z"));
+    assert_eq!(summer[0].from, time("2026-07-01T00:30:00Z"), "the clock of the pipeline's own zone");
+    let silent = |calendar: &Calendar, series: &str| {
+        calendar.silences(time("2026-07-01T00:31:00Z"), time("2026-07-01T01:01:00Z"))[0]
+            .is_for(&series.parse().unwrap())
+    };
+    assert!(silent(nightly, "up{zone=\"b\", job=\"x\"}") && !silent(nightly, "up{zone=\"b\"}"));
+    assert!(silent(hourly, "up{job=\"y\"}") && !silent(hourly, "up{zone=\"b\", job=\"y\"}"));
+    for (text, level) in [("{}", Some(0.95)), ("{technique: iqr}", None), ("{calibration: none}", None)] {
+        let pipeline = parse(&format!("name: a\nquery: up\nanomaly: {text}"));
+        assert_eq!(pipeline.anomaly.calibrated_level(), level, "{text}");
+    }
+    let pipeline = parse("name: a\nquery: up\nanomaly: {mask_anomalies: false}");
+    assert_eq!(pipeline.anomaly.mask_limit, None);
 }
 
 #[test]

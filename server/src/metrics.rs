@@ -135,6 +135,9 @@ pub struct Metrics {
     anomalous_points: Family<PipelineLabels, Counter>,
     covered_points: Family<PipelineLabels, Counter>,
     coverage: Family<PipelineLabels, FloatGauge>,
+    uncalibrated: Family<PipelineLabels, Gauge>,
+    level_shifts: Family<PipelineLabels, Counter>,
+    budget_used: Family<PipelineLabels, FloatGauge>,
     series_tracked: Family<PipelineLabels, Gauge>,
     pass_duration: Histograms<StageLabels>,
     pass_lag: Family<StageLabels, FloatGauge>,
@@ -180,6 +183,9 @@ impl Metrics {
             anomalous_points: Family::default(),
             covered_points: Family::default(),
             coverage: Family::default(),
+            uncalibrated: Family::default(),
+            level_shifts: Family::default(),
+            budget_used: Family::default(),
             series_tracked: Family::default(),
             pass_duration: histograms(),
             pass_lag: Family::default(),
@@ -226,6 +232,9 @@ impl Metrics {
             anomalous_points: "anomalous_points", "Points whose score is above 1";
             covered_points: "covered_points", "Points that lay inside their band";
             coverage: "band_coverage_ratio", "Part of all scored points that lay inside their band";
+            uncalibrated: "uncalibrated_series", "Series whose band is still wide, since too little has come to calibrate it";
+            level_shifts: "level_shifts", "Levels of series that have shifted for so long that they were learned";
+            budget_used: "alert_budget_used_ratio", "Part of the alert budget that was used in its time; 1 is all of it";
             series_tracked: "series_tracked", "Series whose history is kept";
             pass_duration: "pass_duration_seconds", "Time that passes took";
             pass_lag: "pass_lag_seconds", "How long after its schedule the last pass ended";
@@ -268,6 +277,13 @@ impl Metrics {
         if scored > 0 {
             self.coverage.get_or_create(&labels).set(covered as f64 / scored as f64);
         }
+        if stage == "anomaly" {
+            self.uncalibrated.get_or_create(&labels).set(report.uncalibrated as i64);
+            self.level_shifts.get_or_create(&labels).inc_by(report.shifts.len() as u64);
+        }
+        if let Some(used) = report.budget_used {
+            self.budget_used.get_or_create(&labels).set(used);
+        }
         for rejected in &report.rejected {
             let labels = ReasonLabels { pipeline: pipeline.into(), reason: rejected.reason.into() };
             self.write_rejected.get_or_create(&labels).inc_by(rejected.samples);
@@ -295,6 +311,8 @@ impl Metrics {
         for kind in engine::drift::Kind::ALL {
             self.drift.remove(&KindLabels { pipeline: pipeline.into(), kind: kind.name().into() });
         }
+        self.uncalibrated.remove(&labels);
+        self.budget_used.remove(&labels);
     }
 
     /// Counts a reload.
@@ -332,7 +350,15 @@ mod tests {
     #[test]
     fn what_a_pass_did_can_be_read() {
         let metrics = Metrics::new(Timestamp::from_seconds(5));
-        let report = Report { series: 3, scored: 10, anomalous: 2, inside: 7, ..Report::default() };
+        let report = Report {
+            series: 3,
+            scored: 10,
+            anomalous: 2,
+            inside: 7,
+            uncalibrated: 1,
+            budget_used: Some(0.5),
+            ..Report::default()
+        };
         metrics.pass("cpu", "anomaly", Duration::from_millis(20), "success");
         metrics.succeeded("cpu", "anomaly", Timestamp::from_seconds(62), Timestamp::from_seconds(60), &report);
         metrics.reloaded(true);
@@ -342,6 +368,9 @@ mod tests {
             "openanomaly_scored_points_total{pipeline=\"cpu\"} 10",
             "openanomaly_anomalous_points_total{pipeline=\"cpu\"} 2",
             "openanomaly_band_coverage_ratio{pipeline=\"cpu\"} 0.7",
+            "openanomaly_uncalibrated_series{pipeline=\"cpu\"} 1",
+            "openanomaly_level_shifts_total{pipeline=\"cpu\"} 0",
+            "openanomaly_alert_budget_used_ratio{pipeline=\"cpu\"} 0.5",
             "openanomaly_pass_lag_seconds{pipeline=\"cpu\",stage=\"anomaly\"} 2.0",
             "openanomaly_process_start_time_seconds 5.0",
             "openanomaly_config_reloads_total{outcome=\"success\"} 1",

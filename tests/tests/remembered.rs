@@ -140,6 +140,12 @@ async fn runs_and_incidents_are_remembered_once_over_kill_9() {
     let incidents = all(&service, "/api/v1/anomalies", 100).await;
     check_incidents(&incidents);
     check_events(&service, incidents.len()).await;
+    let metrics = service.metrics().await;
+    for line in
+        ["openanomaly_incidents_open{pipeline=\"requests\",severity=\"critical\"}", "openanomaly_drift{pipeline="]
+    {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
     assert!(service.stop() && kills >= 4);
     let log = service.log();
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");

@@ -11,9 +11,6 @@ use super::read::{Field, Reader};
 use super::{Anomaly, Calibration, Sides, Technique};
 use crate::budget::Budget;
 
-/// For how long anomalous points are hidden where nothing is written and contexts are long enough.
-const MASK_LIMIT: Duration = Duration::from_secs(86_400);
-
 /// A number within bounds; the message says what is `expected`.
 fn number(field: &Field<f64>, expected: &str, within: impl Fn(f64) -> bool, reader: &mut Reader) -> Option<f64> {
     let at = field.as_ref()?;
@@ -113,8 +110,9 @@ fn budget(field: &Field<String>, reader: &mut Reader) -> Option<Option<Budget>> 
 /// from.
 fn mask_limit(raw: &RawAnomaly, step: Step, context_points: usize, reader: &mut Reader) -> Option<Option<Duration>> {
     let masks = raw.mask_anomalies.as_ref()?;
+    let usual = Anomaly::usual_mask_limit(step, context_points);
+    let Some(at) = &raw.mask_limit else { return Some(masks.value.then_some(usual)) };
     let most = step.times(context_points / 2);
-    let Some(at) = &raw.mask_limit else { return Some(masks.value.then_some(MASK_LIMIT.min(most))) };
     let found = Show(at.value.0);
     if !masks.value {
         return reader.refuse_at(

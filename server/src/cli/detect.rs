@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use engine::context::History;
 use engine::incident;
 use engine::pipeline::duration::Show;
-use engine::pipeline::{Direction as Side, Pipeline, Technique};
+use engine::pipeline::{Anomaly, Direction as Side, Pipeline, Technique};
 use engine::replay::replay;
 use engine::{Schedule, Scored};
 use models::ForecastError;
@@ -154,6 +154,7 @@ impl Plan {
         pipeline.step = step;
         pipeline.context_points = window.max(2);
         pipeline.horizon_points = horizon;
+        pipeline.anomaly.mask_limit = Some(Anomaly::usual_mask_limit(step, pipeline.context_points));
         pipeline.forecast_schedule = Schedule::Every(step.times(horizon));
         pipeline.mode = engine::pipeline::Mode::AnomalyOnly;
         pipeline.anomaly.technique = Technique::ConfidenceInterval { confidence_level: args.judge.confidence };

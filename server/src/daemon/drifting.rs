@@ -87,3 +87,56 @@ impl Drifting {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::page::Limit;
+    use crate::config::Config;
+    use crate::daemon::assemble;
+    use engine::Scored;
+    use tsdb::{Frame, Labels, Step};
+
+    const HOUR_MS: i64 = 60 * 60 * 1000;
+
+    /// What is counted of an hour of the values `level`, forecast as 100.
+    fn hour(at: i64, level: f64) -> Vec<(Timestamp, Sample)> {
+        let step = Step::from_millis(60_000).unwrap();
+        let frame = |value: f64| {
+            let start = Timestamp::from_millis(at * HOUR_MS);
+            Frame::new(vec![Labels::metric("m")], start, step, 60, vec![value; 60]).unwrap()
+        };
+        let (y, yhat, yhat_lower, yhat_upper) = (frame(level), frame(100.0), frame(90.0), frame(110.0));
+        Sample::of(&Scored { y, yhat, yhat_lower, yhat_upper, score: frame(0.5) })
+    }
+
+    #[tokio::test]
+    async fn a_drift_is_recorded_told_and_followed_by_one_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("openanomaly.yaml");
+        std::fs::write(&file, "datasources: {default: {path: store}}\n").unwrap();
+        let config = Config::load(&file, &|_| None).unwrap();
+        let (app, _) = assemble(&file, config, false).await.unwrap();
+        let text = "{name: p, query: m, training: {schedule: 1d}}";
+        let mut drifting = Drifting::of(&Pipeline::parse(text, "test").unwrap());
+        for at in 0..24 * 30 {
+            if at == 24 * 20 {
+                // A restart goes on with what was known.
+                drifting = Drifting::of(&Pipeline::parse(text, "test").unwrap());
+            }
+            let samples = hour(at, if at < 24 * 18 { 101.0 } else { 180.0 });
+            drifting.take_in(&app, "p", samples).await.unwrap();
+        }
+        let found = drifts::list(&app.database, None, None, Limit::default()).await.unwrap();
+        let mut kinds: Vec<&str> = found.iter().map(|row| row.kind.as_str()).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["coverage", "error", "input"], "{found:?}");
+        assert!(app.metrics.render().contains("openanomaly_drift{pipeline=\"p\",kind=\"error\"}"));
+        let jobs = "SELECT kind, created_by, idempotency_key FROM jobs ORDER BY idempotency_key";
+        let jobs: Vec<(String, String, String)> = sqlx::query_as(jobs).fetch_all(&app.database.pool).await.unwrap();
+        let days: std::collections::BTreeSet<i64> = found.iter().map(|row| row.at_ms / COOL_DOWN_MS).collect();
+        let expected: Vec<_> =
+            days.iter().map(|day| ("train".to_owned(), "drift".to_owned(), format!("drift:p:{day}"))).collect();
+        assert_eq!(jobs, expected);
+    }
+}

@@ -54,7 +54,7 @@ impl Task {
     fn work(self) -> Result<Done, ForecastError> {
         let Self { pipeline, model, history, turns, origin, known } = self;
         let scored = judge(&pipeline, &*model, &history, &turns, origin)?;
-        let outlook = Outlook::at(origin, &pipeline, &*model, &history, &known, Masks::default())?;
+        let outlook = Outlook::at(origin, &pipeline, &*model, &history, &known, Masks::new())?;
         Ok(Done { history, scored, outlook })
     }
 }
