@@ -6,6 +6,7 @@ use models::ForecastError;
 use tsdb::{Limits, RangeQuery, Timestamp};
 
 use crate::context::History;
+use crate::feedback::Verdict;
 use crate::judge::Judge;
 use crate::mask::LevelShift;
 use crate::outlook::{context_start, newest, turns};
@@ -14,6 +15,7 @@ use crate::pass::{PassError, Ports, Report, compute, leave_out_written, limits};
 use crate::pipeline::Pipeline;
 use crate::replay::go_on;
 use crate::score::Scored;
+use crate::silence::Silence;
 use crate::warm;
 
 /// About how many points of a series are scored at a time.
@@ -47,6 +49,20 @@ impl Backfill {
         Self { names: Names::new(pipeline.clone()), judge: Judge::new(pipeline.clone()), pipeline, ports }
     }
 
+    /// Neither scores nor learns from what is in `silences`, and scores with the thresholds that `verdicts` have moved.
+    pub fn advise(&mut self, silences: Vec<Silence>, verdicts: Arc<[Verdict]>) {
+        self.judge.silence(silences);
+        self.judge.heed(verdicts);
+    }
+
+    /// A judge that has seen nothing, and is told the same as that of before.
+    fn fresh(&self) -> Judge {
+        let mut judge = Judge::new(self.pipeline.clone());
+        judge.silence(self.judge.silences().to_vec());
+        judge.heed(self.judge.verdicts().clone());
+        judge
+    }
+
     /// The pipeline.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
@@ -73,9 +89,10 @@ impl Backfill {
         let Some(query) = RangeQuery::new(&self.pipeline.query, start, end, step) else { return Ok(None) };
         let answer = self.ports.source.read(&query, &self.limits(after)).await?;
         let history = History::of(answer.frame);
-        let mut judge = std::mem::replace(&mut self.judge, Judge::new(self.pipeline.clone()));
+        let fresh = self.fresh();
+        let mut judge = std::mem::replace(&mut self.judge, fresh);
         if judge.until() != Some(after) {
-            judge = Judge::new(self.pipeline.clone());
+            judge = self.fresh();
             warm::recall(&mut judge, &self.names, &*self.ports.written, &history, (start, after)).await?;
         }
         let model = self.ports.model.clone();

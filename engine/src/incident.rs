@@ -1,10 +1,18 @@
-//! Which anomalous points belong together.
+//! Which anomalous points belong together: those of a series in episodes, episodes of several series in incidents.
 
 use std::time::Duration;
 
 use tsdb::{Frame, Labels, Step, Timestamp};
 
 use crate::score::Scored;
+
+mod group;
+mod severity;
+mod telling;
+
+pub use group::{has_lasted, inherited, together};
+pub use severity::{FULL_SCORE, Severity, weight};
+pub use telling::{Telling, telling};
 
 /// How many points may usually lie between two anomalous ones of the same incident.
 pub const PAUSE: usize = 3;
@@ -101,7 +109,7 @@ pub fn reach(step: Step) -> Duration {
     step.times(PAUSE + 1)
 }
 
-/// An incident of one series, by its times.
+/// Points of one series whose score is above 1, with short pauses between them, by their times.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Episode {
     /// The first point above 1.

@@ -18,6 +18,7 @@ use crate::band::Expectation;
 use crate::budget::{Share, Threshold};
 use crate::calibrate::{Calibration, EPOCH_POINTS};
 use crate::context::History;
+use crate::feedback::{Verdict, heeded};
 use crate::mask::{LevelShift, Runs};
 use crate::outlook::{Outlook, Turn, context_start};
 use crate::pipeline::Pipeline;
@@ -56,6 +57,7 @@ pub struct Judge {
     /// Lines of series that the history doesn't have any more, and may have again.
     parked: HashMap<Labels, Line>,
     silences: Vec<Silence>,
+    verdicts: Arc<[Verdict]>,
     /// The range of time that the lines know their silences of.
     looked_up: Option<(Timestamp, Timestamp)>,
     /// The threshold of all series together.
@@ -72,6 +74,8 @@ struct Line {
     /// The newest scores, as many as a score must stay above 1 for.
     newest: VecDeque<f64>,
     quiet: Quiet,
+    /// What people have said of its pattern.
+    verdicts: Vec<Verdict>,
     /// The newest point that was judged.
     last: Timestamp,
 }
@@ -86,6 +90,7 @@ impl Line {
             threshold: own.map(|budget| Threshold::new(budget, pipeline.step)),
             newest: VecDeque::new(),
             quiet: Quiet::default(),
+            verdicts: vec![],
             last: Timestamp::from_millis(i64::MIN),
         }
     }
@@ -131,6 +136,7 @@ impl Judge {
             lines: vec![],
             parked: HashMap::new(),
             silences: vec![],
+            verdicts: Arc::default(),
             looked_up: None,
             until: None,
         }
@@ -168,6 +174,19 @@ impl Judge {
     /// What is silenced beside the pipeline's calendars.
     pub fn silences(&self) -> &[Silence] {
         &self.silences
+    }
+
+    /// Scores from now on with the thresholds that these verdicts have moved.
+    pub fn heed(&mut self, verdicts: Arc<[Verdict]>) {
+        if *self.verdicts != *verdicts {
+            self.verdicts = verdicts;
+            self.looked_up = None;
+        }
+    }
+
+    /// The verdicts that have moved thresholds.
+    pub fn verdicts(&self) -> &Arc<[Verdict]> {
+        &self.verdicts
     }
 
     /// Takes in a score of the series `row` of `history` that was given before; they come in the order of time.
@@ -260,6 +279,7 @@ impl Judge {
         let all: Vec<Silence> = planned.chain(self.silences.iter().cloned()).collect();
         for (labels, line) in self.series.iter().zip(&mut self.lines) {
             line.quiet = Quiet::of(&all, labels);
+            line.verdicts = self.verdicts.iter().filter(|verdict| verdict.is_for(labels)).cloned().collect();
         }
         self.looked_up = Some((from, until));
     }
@@ -288,6 +308,7 @@ impl Bench<'_> {
             let raw = score(y, band, &pipeline.anomaly);
             self.push(line, time, raw, &mut done);
             let score = factor.map_or(raw, |factor| beside_threshold(raw, factor, y, &pipeline.anomaly));
+            let score = heeded(&line.verdicts, time, (y, band.expected), score);
             if self.counts {
                 let shift = line.note(time, score).map(|since| self.shift(row, since, time));
                 done.shift = shift.or(done.shift.take());
@@ -326,14 +347,7 @@ impl Bench<'_> {
 
 impl Line {
     /// The band that `model` gives, as wide as it must be; then learns what came.
-    fn calibrate(
-        &mut self,
-        y: f64,
-        model: Expectation,
-        ahead: usize,
-        time: Timestamp,
-        step: Step,
-    ) -> Expectation {
+    fn calibrate(&mut self, y: f64, model: Expectation, ahead: usize, time: Timestamp, step: Step) -> Expectation {
         let Some(calibration) = &mut self.calibration else { return model };
         calibration.go_to(time, step);
         let band = calibration.widen(model, ahead);
@@ -379,7 +393,8 @@ mod tests {
 
     fn frame(points: i64, value: impl Fn(i64) -> f64) -> Frame {
         let values = (0..points).map(value).collect();
-        Frame::new(vec![Labels::metric("up")], at(0), Step::from_millis(1000).unwrap(), points as usize, values).unwrap()
+        Frame::new(vec![Labels::metric("up")], at(0), Step::from_millis(1000).unwrap(), points as usize, values)
+            .unwrap()
     }
 
     /// What a judge makes of the points from 100 s on: value, expected value, edges and score of each, and shifts.
@@ -411,7 +426,8 @@ mod tests {
             let size = request.levels.len() * request.horizon;
             for (context, row) in request.contexts.iter().zip(forecast.values_mut().chunks_mut(size)) {
                 let known: Vec<f64> = context.iter().copied().filter(|value| !value.is_nan()).collect();
-                let (low, high) = known.iter().fold((f64::MAX, f64::MIN), |ends, value| (ends.0.min(*value), ends.1.max(*value)));
+                let (low, high) =
+                    known.iter().fold((f64::MAX, f64::MIN), |ends, value| (ends.0.min(*value), ends.1.max(*value)));
                 let mean = known.iter().sum::<f64>() / known.len() as f64;
                 for (level, row) in request.levels.as_slice().iter().zip(row.chunks_mut(request.horizon)) {
                     row.fill(mean + (level - 0.5) * (high - low));
@@ -534,7 +550,8 @@ mod tests {
     fn rows_may_come_go_and_change_their_places() {
         let row = |name: &str| Labels::metric(name);
         let frame = |names: &[&str]| {
-            let values = names.iter().flat_map(|name| (0..700).map(|at| noise(at + name.len() as i64 * 1000))).collect();
+            let values =
+                names.iter().flat_map(|name| (0..700).map(|at| noise(at + name.len() as i64 * 1000))).collect();
             let series = names.iter().map(|name| row(name)).collect();
             History::of(Frame::new(series, at(0), Step::from_millis(1000).unwrap(), 700, values).unwrap())
         };
@@ -545,7 +562,15 @@ mod tests {
             for (history, (after, until)) in histories.into_iter().zip(spans) {
                 crate::replay::go_on(&mut judge, &LastValue, history, at(after), at(until)).unwrap();
             }
-            judge.lines.iter().map(|line| line.calibration.as_ref().map(|one| one.widen(Expectation { expected: 0.0, lower: -1.0, upper: 1.0 }, 1))).collect::<Vec<_>>()
+            judge
+                .lines
+                .iter()
+                .map(|line| {
+                    line.calibration
+                        .as_ref()
+                        .map(|one| one.widen(Expectation { expected: 0.0, lower: -1.0, upper: 1.0 }, 1))
+                })
+                .collect::<Vec<_>>()
         };
         let (both, turned, one) = (frame(&["a", "bb"]), frame(&["bb", "a"]), frame(&["bb"]));
         let [a, b] = &widths([&both, &both, &both])[..] else { panic!("two rows") };

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use models::{ForecastError, Forecaster};
 use tsdb::{
-    Bound, Frame, FrameError, Limits, RangeQuery, Read, ReadError, ReadFault, Rejected, Timestamp, Write, WriteError,
+    Bound, Frame, FrameError, Labels, Limits, RangeQuery, Read, ReadError, ReadFault, Rejected, Timestamp, Write,
+    WriteError,
 };
 
 use crate::context::History;
 use crate::covariates;
+use crate::drift::Sample;
+use crate::feedback::Verdict;
 use crate::incident::{Anomalous, anomalous};
 use crate::judge::{Judge, Masks};
 use crate::mask::LevelShift;
@@ -121,6 +124,7 @@ pub struct Watch {
     unsure_until: Option<Timestamp>,
     names: Names,
     anomalous: Vec<Anomalous>,
+    samples: Vec<(Timestamp, Sample)>,
     judge: Judge,
     /// A turn that was judged and could not be written.
     unwritten: Option<Unwritten>,
@@ -159,6 +163,7 @@ impl Watch {
             unsure_until: None,
             names,
             anomalous: vec![],
+            samples: vec![],
         }
     }
 
@@ -192,6 +197,26 @@ impl Watch {
     /// turn in which it was. After a restart the points of the last turn come again.
     pub fn take_anomalous(&mut self) -> Vec<Anomalous> {
         std::mem::take(&mut self.anomalous)
+    }
+
+    /// The series whose history is kept.
+    pub fn series(&self) -> &[Labels] {
+        self.history.series()
+    }
+
+    /// What is silenced beside the pipeline's own calendars.
+    pub fn silences(&self) -> &[Silence] {
+        self.judge.silences()
+    }
+
+    /// Scores from now on with the thresholds that these verdicts have moved, instead of those before.
+    pub fn heed(&mut self, verdicts: Arc<[Verdict]>) {
+        self.judge.heed(verdicts);
+    }
+
+    /// What was counted for [`crate::drift`], by the hour, since this was last asked.
+    pub fn take_samples(&mut self) -> Vec<(Timestamp, Sample)> {
+        std::mem::take(&mut self.samples)
     }
 
     /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
@@ -300,6 +325,7 @@ impl Watch {
         self.catch_up(first, until, wide, report).await?;
         let mut judge = Judge::new(self.pipeline.clone());
         judge.silence(self.judge.silences().to_vec());
+        judge.heed(self.judge.verdicts().clone());
         if known.is_some() {
             std::mem::swap(&mut judge, &mut self.judge);
         } else {
@@ -322,7 +348,7 @@ impl Watch {
     async fn judge_turn(&mut self, turn: Turn, report: &mut Report) -> Result<(), PassError> {
         let outlook = self.outlook(turn.origin, report).await?;
         let span = tracing::info_span!("score", first = %turn.first, last = %turn.last);
-        let (found, frames) = span.in_scope(|| {
+        let (found, samples, frames) = span.in_scope(|| {
             let judged = self.judge.judge(turn, &outlook, &self.history, true);
             report.uncalibrated = judged.uncalibrated;
             self.tell(&judged.shifts);
@@ -330,8 +356,9 @@ impl Watch {
             let mut sheet = Sheet::new(&self.history, turn.first, turn.last);
             sheet.fill(turn.first, &judged.rows);
             let scored = sheet.finish();
-            (anomalous(&scored), self.names.scores(scored))
+            (anomalous(&scored), Sample::of(&scored), self.names.scores(scored))
         });
+        self.samples.extend(samples);
         self.unwritten = Some(Unwritten { turn, frames: frames?, found });
         Ok(())
     }
@@ -556,7 +583,6 @@ mod tests {
     use super::*;
     use crate::outlook::Known;
     use crate::pipeline::{Covariate, Mode};
-    use tsdb::Labels;
 
     use crate::testing::{LastValue, Memory, eventful, learning, pipeline, wave};
 
@@ -626,7 +652,12 @@ mod tests {
     /// Both must be the same to the last bit.
     fn same(found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], what: &str) {
         let differs = found.iter().zip(expected).find(|(found, expected)| found != expected);
-        assert!(differs.is_none() && found.len() == expected.len(), "{what}: {differs:?}, {} of {}", found.len(), expected.len());
+        assert!(
+            differs.is_none() && found.len() == expected.len(),
+            "{what}: {differs:?}, {} of {}",
+            found.len(),
+            expected.len()
+        );
     }
 
     fn samples(memory: &Memory) -> Vec<(String, Vec<f64>)> {
@@ -644,7 +675,8 @@ mod tests {
             let mut expected = vec![];
             for frame in names.scores(replayed).unwrap() {
                 for (labels, values) in frame.rows() {
-                    let named = |(point, value): (usize, &f64)| (format!("{labels} {}", frame.time(point)), vec![*value]);
+                    let named =
+                        |(point, value): (usize, &f64)| (format!("{labels} {}", frame.time(point)), vec![*value]);
                     expected.extend(values.iter().enumerate().filter(|(_, value)| !value.is_nan()).map(named));
                 }
             }
@@ -757,7 +789,8 @@ mod tests {
         assert!(shift.from < 1.0 && shift.to > 20.0, "{shift:?}");
         let samples = memory.samples.lock().unwrap();
         let score = |second: i64| {
-            let of_row = |(labels, _): &&(Labels, Timestamp)| labels.name() == "anomaly_score" && labels.get("row") == Some("1");
+            let of_row =
+                |(labels, _): &&(Labels, Timestamp)| labels.name() == "anomaly_score" && labels.get("row") == Some("1");
             samples.iter().filter(|(key, _)| of_row(key)).find(|(key, _)| key.1 == at(second)).unwrap().1[0]
         };
         assert!((720..=730).all(|second| score(second) > 2.0), "the old level is expected until the shift is accepted");

@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod chart;
 pub mod datasources;
 mod describe;
+mod drifts;
 mod etag;
 mod execute;
 pub mod feedback;
@@ -28,6 +29,7 @@ mod query;
 pub mod runs;
 pub mod serve;
 pub mod service;
+mod silences;
 mod triggers;
 mod users;
 mod validate;
@@ -87,6 +89,7 @@ fn resources() -> Routes {
         .and(chart::routes())
         .and(crate::page::routes())
         .and(datasources::routes())
+        .and(drifts::routes())
         .and(execute::routes())
         .and(feedback::routes())
         .and(instances::routes())
@@ -99,6 +102,7 @@ fn resources() -> Routes {
         .and(query::routes())
         .and(runs::routes())
         .and(service::routes())
+        .and(silences::routes())
         .and(triggers::routes())
         .and(users::routes())
         .and(validate::routes())

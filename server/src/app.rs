@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tsdb::Timestamp;
 
+use crate::advice::Advice;
 use crate::assembly::Assembly;
 use crate::auth::Auth;
 use crate::config::Config;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub stopping: CancellationToken,
     /// Wakes who does jobs.
     pub new_job: Notify,
+    /// What people say that passes heed.
+    pub advice: Advice,
     /// How far each pipeline has judged.
     pub standings: Standings,
     /// What a reload replaces.

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod demo;
 pub mod detect;
 pub mod error;
+pub mod explain;
 pub mod jobs;
 pub mod keys;
 pub mod log;
@@ -87,6 +88,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Detect(Box<detect::DetectArgs>),
     Backtest(Box<backtest::BacktestArgs>),
+    Explain(explain::ExplainArgs),
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
     Tune(Box<tune::TuneArgs>),
@@ -152,6 +154,7 @@ fn dispatch(command: Command, greeting: Option<Paint>, terminal: &mut Terminal) 
         Command::Demo(args) => demo::demo(&args, terminal)?,
         Command::Detect(args) => detect::detect(&args, terminal)?,
         Command::Backtest(args) => backtest::backtest(&args, terminal)?,
+        Command::Explain(args) => explain::explain(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Predict(args) => predict::predict(&args, terminal).map(|()| ExitCode::SUCCESS)?,
         Command::Tune(args) => tune::tune(&args, terminal)?,
         Command::Train(args) => train::train(&args, terminal).map(|()| ExitCode::SUCCESS)?,

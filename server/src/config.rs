@@ -14,7 +14,7 @@ pub mod service;
 
 use crate::auth::limit;
 use crate::egress::Guard;
-use service::{Auth, DatabaseAddress, Egress, Jobs, Limits, Mongodb, Otlp, Retention, ServerTls, StoreKind};
+use service::{Auth, DatabaseAddress, Egress, Jobs, Limits, Mongodb, Otlp, Retention, ServerTls, Silences, StoreKind};
 
 /// How the names of configuration files end.
 pub const CONFIG_EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -103,6 +103,9 @@ pub struct Config {
     /// How jobs are run.
     #[serde(default)]
     pub jobs: Jobs,
+    /// Who says at which times nothing is to be judged.
+    #[serde(default)]
+    pub silences: Silences,
     /// Where traces go.
     #[serde(default)]
     pub otlp: Option<Otlp>,
@@ -198,6 +201,7 @@ impl Default for Config {
             egress: Egress::default(),
             retention: Retention::default(),
             jobs: Jobs::default(),
+            silences: Silences::default(),
             otlp: None,
             takeover: default_takeover(),
         }
@@ -250,6 +254,7 @@ impl Config {
             datasource.check().map_err(|reason| invalid(format!("datasource `{name}`: {reason}")))?;
         }
         config.check_service().map_err(invalid)?;
+        config.silences.check().map_err(|reason| invalid(format!("silences: {reason}")))?;
         if let Some(otlp) = &config.otlp {
             otlp.check().map_err(|reason| invalid(format!("otlp: {reason}")))?;
         }
@@ -260,6 +265,13 @@ impl Config {
         }
         let Auth { admin_key_file, secret_file, .. } = &mut config.auth;
         let certificate = config.tls.as_mut().map(|tls| [&mut tls.cert_file, &mut tls.key_file]);
+        let said_by = [
+            config.silences.alertmanager.as_mut().and_then(|one| one.bearer_token_file.as_mut()),
+            config.silences.grafana.as_mut().and_then(|one| one.token_file.as_mut()),
+        ];
+        for path in said_by.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
         let files = [
             &mut config.onnx.folder,
             &mut config.onnx.library,

@@ -1,6 +1,7 @@
 //! `run`: the service. Starts a worker for each pipeline, serves metrics and health, reloads what changes.
 
 pub mod banner;
+pub(crate) mod drifting;
 pub mod journal;
 pub mod lease;
 pub mod reload;
@@ -23,6 +24,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::advice::{self, Advice};
 use crate::app::{App, Current, Parts};
 use crate::assembly::{Assembly, AssemblyError, Trust};
 use crate::auth::{Auth, AuthError};
@@ -31,6 +33,7 @@ use crate::config::{Config, ConfigError, Datasource};
 use crate::database::{self, Database, DatabaseError};
 use crate::demo::live;
 use crate::metrics::Metrics;
+use crate::recipe::Recipe;
 use crate::registry::Current as Versions;
 use crate::render::format::Paint;
 use crate::tls::{Certificate, TlsError};
@@ -121,12 +124,14 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     }
     let mut service = Service::new(config_file, app.clone(), leases);
     let mut pipelines = stored::Changes::new(app.store.clone());
+    advice::first(&app).await;
     service.start().await;
     greet(&app, address, options.greeting);
     let uses = tokio::spawn(write_uses(app.clone()));
     let server = tokio::spawn(api::serve::serve(app.clone(), listener, certificate));
     let jobs = tokio::spawn(jobs::runner::run(app.clone()));
     let retention = tokio::spawn(retention::keep(app.clone()));
+    let advice = tokio::spawn(advice::listen(app.clone()));
     loop {
         tokio::select! {
             event = changes.next() => match event {
@@ -141,7 +146,7 @@ pub async fn run(config_file: &Path, options: &Options) -> Result<(), DaemonErro
     tracing::info!("stopping: passes that have begun are finished first");
     app.stopping.cancel();
     retention.abort();
-    let (_, served, worked, _) = tokio::join!(service.stop(), server, jobs, uses);
+    let (_, served, worked, ..) = tokio::join!(service.stop(), server, jobs, uses, advice);
     if let Err(error) = worked {
         tracing::error!("doing jobs broke off: {error}");
     }
@@ -198,6 +203,7 @@ pub async fn assemble(config_file: &Path, config: Config, is_insecure: bool) -> 
         instance: app::instance().to_owned(),
         stopping: CancellationToken::new(),
         new_job: Notify::new(),
+        advice: Advice::default(),
         standings: Standings::default(),
         current: RwLock::new(current),
     });
@@ -236,6 +242,7 @@ struct Fresh {
     trust: Trust,
     pipeline: Pipeline,
     version: Option<i64>,
+    recipe: Arc<Recipe>,
     ports: Ports,
 }
 
@@ -278,7 +285,7 @@ impl Service {
         let (mut fresh, mut faults): (_, Vec<Fault>) = (vec![], found.unreadable.into_iter().map(fault).collect());
         for stored in found.pipelines {
             let trust = Trust::of(&stored);
-            let Stored { origin, checked, .. } = stored;
+            let Stored { origin, checked, document, .. } = stored;
             let (version, pipeline) = match checked {
                 Ok(pipeline) if pipeline.enabled => (self.versions.version(&pipeline), self.versions.applied(pipeline)),
                 Ok(_) => continue,
@@ -297,17 +304,20 @@ impl Service {
             }
             let assembled = || assembly.ports(&pipeline, trust, &self.app.metrics).map_err(|error| error.to_string());
             match config.check(&pipeline).and_then(|()| assembled()) {
-                Ok(ports) => fresh.push(Fresh { origin, trust, pipeline, version, ports }),
+                Ok(ports) => {
+                    let recipe = Arc::new(Recipe::of(&document, &pipeline, version, assembly.resources()));
+                    fresh.push(Fresh { origin, trust, pipeline, version, recipe, ports });
+                }
                 Err(error) => faults.push(Fault { message: format!("{origin}: {error}"), origin }),
             }
         }
         (fresh, faults)
     }
 
-    fn spawn(&mut self, Fresh { origin, trust, pipeline, version, ports }: Fresh) {
+    fn spawn(&mut self, Fresh { origin, trust, pipeline, version, recipe, ports }: Fresh) {
         tracing::debug!(pipeline = pipeline.name, origin, "a pipeline runs");
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(worker::work(pipeline.clone(), version, ports, self.app.clone(), stopped));
+        let task = tokio::spawn(worker::work(pipeline.clone(), version, recipe, ports, self.app.clone(), stopped));
         self.workers.insert(pipeline.name.clone(), Running { origin, trust, pipeline, stop, task });
     }
 

@@ -4,12 +4,14 @@
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod drifts;
 pub mod feedback;
 pub mod incidents;
 pub mod jobs;
 pub mod leases;
 pub mod models;
 pub mod pipelines;
+pub mod recipes;
 pub mod retention;
 pub mod runs;
 pub mod select;
@@ -25,7 +27,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a statement waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -9,6 +9,7 @@ macro_rules! register {
 
 pub mod exposition;
 pub mod http;
+pub mod incidents;
 pub mod jobs;
 pub mod ports;
 pub mod process;
@@ -147,6 +148,9 @@ pub struct Metrics {
     last_reload: Gauge,
     pipelines: Gauge,
     records_lost: Counter,
+    drift: Family<KindLabels, FloatGauge>,
+    /// Open incidents.
+    pub(crate) incidents: incidents::Incidents,
     /// Requests of the API.
     pub(crate) http: http::Requests,
     /// The queue.
@@ -192,12 +196,15 @@ impl Metrics {
             last_reload: Gauge::default(),
             pipelines: Gauge::default(),
             records_lost: Counter::default(),
+            drift: Family::default(),
+            incidents: incidents::Incidents::default(),
             http: http::Requests::default(),
             jobs: jobs::Jobs::default(),
         };
         metrics.register();
         metrics.http.register(&mut metrics.registry);
         metrics.jobs.register(&mut metrics.registry);
+        metrics.incidents.register(&mut metrics.registry);
         process::register(&mut metrics.registry, start);
         Arc::new(metrics)
     }
@@ -237,6 +244,7 @@ impl Metrics {
             reloads: "config_reloads", "Reloads of the configuration by outcome";
             last_reload: "config_last_reload_successful", "1 where all of the configuration is good, else 0";
             pipelines: "pipelines", "Pipelines that run";
+            drift: "drift", "How far the data are on the way to a drift, by what drifts; 1 is one";
             records_lost: "records_lost", "Runs and anomalous points that were not recorded, the database being away";
         );
     }
@@ -300,6 +308,9 @@ impl Metrics {
         let labels = PipelineLabels { pipeline: pipeline.into() };
         self.series_tracked.remove(&labels);
         self.coverage.remove(&labels);
+        for kind in engine::drift::Kind::ALL {
+            self.drift.remove(&KindLabels { pipeline: pipeline.into(), kind: kind.name().into() });
+        }
         self.uncalibrated.remove(&labels);
         self.budget_used.remove(&labels);
     }
@@ -321,6 +332,11 @@ impl Metrics {
         self.records_lost.inc_by(count as u64);
     }
 
+    /// Says how far `pipeline` is on the way to a drift of `kind`; 1 is one.
+    pub fn drift(&self, pipeline: &str, kind: &'static str, level: f64) {
+        self.drift.get_or_create(&KindLabels { pipeline: pipeline.into(), kind: kind.into() }).set(level);
+    }
+
     /// Says how many pipelines run.
     pub fn running(&self, pipelines: usize) {
         self.pipelines.set(pipelines as i64);
@@ -334,7 +350,15 @@ mod tests {
     #[test]
     fn what_a_pass_did_can_be_read() {
         let metrics = Metrics::new(Timestamp::from_seconds(5));
-        let report = Report { series: 3, scored: 10, anomalous: 2, inside: 7, uncalibrated: 1, budget_used: Some(0.5), ..Report::default() };
+        let report = Report {
+            series: 3,
+            scored: 10,
+            anomalous: 2,
+            inside: 7,
+            uncalibrated: 1,
+            budget_used: Some(0.5),
+            ..Report::default()
+        };
         metrics.pass("cpu", "anomaly", Duration::from_millis(20), "success");
         metrics.succeeded("cpu", "anomaly", Timestamp::from_seconds(62), Timestamp::from_seconds(60), &report);
         metrics.reloaded(true);

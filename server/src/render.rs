@@ -4,6 +4,7 @@
 
 pub mod backtest;
 pub mod chart;
+pub mod explanation;
 pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;

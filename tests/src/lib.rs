@@ -1,5 +1,6 @@
 //! Real servers for whole tests: started on a free port in a temporary folder, ended when dropped.
 
+mod alertmanager;
 mod collector;
 mod fickle;
 mod mongodb;
@@ -10,6 +11,7 @@ mod server;
 mod service;
 mod victoria_metrics;
 
+pub use self::alertmanager::Alertmanager;
 pub use self::mongodb::{MongoDb, Topology};
 pub use collector::{Collector, attributes};
 pub use fickle::{Fickle, Mood};

@@ -72,11 +72,11 @@ async fn sqlite_and_postgresql_take_each_others_copies() {
     copies_fit_together(&sqlite, &from, folder.path()).await;
     let value = "INSERT INTO settings (name, value) VALUES ('a', 'two\nlines and ''quotes'' — \u{1f600}')";
     sqlx::query(value).execute(&pool(&sqlite).await).await.unwrap();
-    let incident = "INSERT INTO incidents (id, pipeline, series, labels, start_ms, end_ms, peak_ms, peak_score, \
-                    peak_actual, peak_expected, peak_lower, peak_upper, points, open_until_ms, created_ms, changed_ms) \
-                    VALUES ('1', 'p', 's', '{}', 1, 2, 3, 2.2250738585072014e-308, 0.30000000000000004, \
-                    -1.7976931348623157e308, 1, 0.1, 2, 3, 4, 5)";
-    sqlx::query(incident).execute(&pool(&sqlite).await).await.unwrap();
+    let episode = "INSERT INTO episodes (id, incident, pipeline, series, labels, start_ms, end_ms, peak_ms, peak_score, \
+                   peak_actual, peak_expected, peak_lower, peak_upper, points, weight) \
+                   VALUES ('1', 'i', 'p', 's', '{}', 1, 2, 3, 2.2250738585072014e-308, 0.30000000000000004, \
+                   -1.7976931348623157e308, 1, 0.1, 2, 3.5)";
+    sqlx::query(episode).execute(&pool(&sqlite).await).await.unwrap();
     let first = folder.path().join("first");
     let summary = backup::write(&from, File::create(&first).unwrap(), now()).await.unwrap();
     // Into PostgreSQL,
@@ -98,7 +98,7 @@ async fn sqlite_and_postgresql_take_each_others_copies() {
 /// What must not change on the way, to the last bit.
 async fn dump(pool: &AnyPool) -> (Vec<(String, String)>, Vec<(f64, f64, f64)>, Vec<(String, i64)>) {
     let settings = sqlx::query_as("SELECT name, value FROM settings").fetch_all(pool).await.unwrap();
-    let reals = "SELECT peak_score, peak_actual, peak_expected FROM incidents";
+    let reals = "SELECT peak_score, peak_actual, peak_expected FROM episodes";
     let reals = sqlx::query_as(reals).fetch_all(pool).await.unwrap();
     let runs = sqlx::query_as("SELECT id, rejected FROM runs ORDER BY id").fetch_all(pool).await.unwrap();
     (settings, reals, runs)

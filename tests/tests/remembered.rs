@@ -93,13 +93,14 @@ fn millis(time: &Value) -> i64 {
     (number(11..13) * 3600 + number(14..16) * 60 + number(17..19)) * 1000
 }
 
-/// The same as the API tells it.
+/// The same as the API tells it, of whatever incidents they are part.
 async fn incidents_of_api(service: &Service) -> BTreeSet<(String, i64, i64, i64)> {
-    let incident = |one: &Value| {
+    let member = |one: &Value| {
         let instance = one["labels"]["instance"].as_str().unwrap().to_string();
         (instance, millis(&one["started_at"]), millis(&one["ended_at"]), one["points"].as_i64().unwrap())
     };
-    all(service, "/api/v1/anomalies", 2).await.iter().map(incident).collect()
+    let incidents = all(service, "/api/v1/anomalies", 2).await;
+    incidents.iter().flat_map(|one| one["members"].as_array().unwrap()).map(member).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +137,15 @@ async fn runs_and_incidents_are_remembered_once_over_kill_9() {
     .await;
     assert!(expected.iter().any(|(name, .., points)| name == "host-0" && *points > 5), "{expected:?}");
     check_feedback(&service).await;
-    check_events(&service, expected.len()).await;
+    let incidents = all(&service, "/api/v1/anomalies", 100).await;
+    check_incidents(&incidents);
+    check_events(&service, incidents.len()).await;
+    let metrics = service.metrics().await;
+    for line in
+        ["openanomaly_incidents_open{pipeline=\"requests\",severity=\"critical\"}", "openanomaly_drift{pipeline="]
+    {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
     assert!(service.stop() && kills >= 4);
     let log = service.log();
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
@@ -174,6 +183,8 @@ async fn check_runs(service: &Service, runs: &[Value]) {
         ("/api/v1/runs?until=2000-01-01T00:00:00Z", 0),
         ("/api/v1/anomalies?label=instance:none", 0),
         ("/api/v1/anomalies?min_score=1e9", 0),
+        ("/api/v1/anomalies?series=requests", 0),
+        ("/api/v1/drifts", 0),
         ("/api/v1/anomalies?until=2000-01-01T00:00:00Z", 0),
     ] {
         assert_eq!(get(service, path).await["items"].as_array().unwrap().len(), expected, "{path}");
@@ -189,12 +200,30 @@ async fn check_runs(service: &Service, runs: &[Value]) {
         ("/api/v1/anomalies/none", 404),
         ("/api/v1/anomalies?label=x", 400),
         ("/api/v1/anomalies?open=maybe", 400),
+        ("/api/v1/anomalies?severity=bad", 400),
+        ("/api/v1/anomalies/none/explanation", 404),
+        ("/api/v1/drifts?kind=error", 400),
         ("/api/v1/anomalies/events?pipelines=a", 400),
         ("/api/v1/feedback?verdict=fine", 400),
         ("/api/v1/feedback/none", 404),
     ] {
         let (found, body) = ask(service, "GET", path, None).await;
         assert_eq!((found, body["status"].as_u64()), (status, Some(u64::from(status))), "{path}: {body}");
+    }
+}
+
+/// What an incident says is what its members say together.
+fn check_incidents(incidents: &[Value]) {
+    for one in incidents {
+        let members = one["members"].as_array().unwrap();
+        let edge = |field: &str| members.iter().map(|member| millis(&member[field])).collect::<BTreeSet<i64>>();
+        assert_eq!(Some(&millis(&one["started_at"])), edge("started_at").first(), "{one}");
+        assert_eq!(Some(&millis(&one["ended_at"])), edge("ended_at").last(), "{one}");
+        let points: i64 = members.iter().map(|member| member["points"].as_i64().unwrap()).sum();
+        let shares: f64 = members.iter().map(|member| member["share"].as_f64().unwrap()).sum();
+        assert!(one["points"] == points && (shares - 1.0).abs() < 1e-9, "{one}");
+        let series: BTreeSet<&str> = members.iter().map(|member| member["series"].as_str().unwrap()).collect();
+        assert_eq!((&one["series_count"], &one["watched"]), (&json!(series.len()), &json!(5)), "{one}");
     }
 }
 

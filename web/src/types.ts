@@ -37,9 +37,31 @@ export interface Item {
   max_score: number | null;
 }
 
+/** A point with the highest score, and what was expected of it. */
+export interface Peak {
+  at: string;
+  score: number;
+  actual: number | null;
+  expected: number | null;
+}
+
+/** Points of one series, as a part of an incident. */
+export interface Member {
+  series: string;
+  labels: Labels;
+  started_at: string;
+  ended_at: string;
+  points: number;
+  /** What part of the incident it is, from 0 to 1. */
+  share: number;
+  peak: Peak;
+}
+
 export interface Incident {
   id: string;
   pipeline: string;
+  severity: "info" | "warning" | "critical";
+  /** The series with the highest score. */
   series: string;
   labels: Labels;
   started_at: string;
@@ -47,8 +69,18 @@ export interface Incident {
   /** Whether it may still go on. */
   open: boolean;
   points: number;
-  peak: { at: string; score: number; actual: number | null; expected: number | null };
+  peak: Peak;
+  /** How many series are part of it. */
+  series_count: number;
+  telling: { name: string; value: string; text: string }[];
+  members: Member[];
   feedback: { verdict: string; created_at: string }[];
+}
+
+/** Why an incident was found. */
+export interface Explanation {
+  headline: string;
+  sections: { title: string; text: string[] }[];
 }
 
 export interface Job {

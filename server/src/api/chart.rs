@@ -292,7 +292,7 @@ fn unreadable(error: &ReadError) -> Problem {
 }
 
 /// The selector of the series of that name.
-fn matching(name: &Labels) -> String {
+pub(crate) fn matching(name: &Labels) -> String {
     let quoted = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let pairs = name.iter().filter(|(label, _)| *label != METRIC_NAME);
     let pairs: Vec<String> = pairs.map(|(label, value)| format!("{label}=\"{}\"", quoted(value))).collect();

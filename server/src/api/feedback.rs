@@ -1,4 +1,5 @@
-//! `/api/v1/feedback`: what people say of incidents and ranges. It is kept and shown, and changes no score yet.
+//! `/api/v1/feedback`: what people say of incidents and ranges. It moves the thresholds of what is alike, silences ranges,
+//! and is what a pipeline is tested against.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tsdb::Timestamp;
+use tsdb::{Labels, Timestamp};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,11 +40,11 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
-    /// It was rightly found.
+    /// It was rightly found: the threshold of what is alike is lowered.
     Anomaly,
-    /// It was nothing unusual.
+    /// It was nothing unusual: the threshold of what is alike is raised, for a while and not without bounds.
     Expected,
-    /// Somebody was at work.
+    /// Somebody was at work: the range is neither scored nor learned from.
     Maintenance,
 }
 
@@ -81,11 +82,20 @@ pub struct Feedback {
     created_at: String,
     /// By whom.
     created_by: String,
+    /// The series that it is about: those that have all labels of any of these.
+    #[schema(value_type = Vec<Object>)]
+    series: Vec<Map<String, Value>>,
+    /// To which side they deviated, `above` or `below`; null where nothing was found there, so that no threshold moves.
+    side: Option<String>,
+    /// The highest score that was found there.
+    score: Option<f64>,
 }
 
 impl From<table::Feedback> for Feedback {
     fn from(row: table::Feedback) -> Self {
         let at = |millis| Timestamp::from_millis(millis).to_string();
+        let object = |labels: &Labels| labels.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let series = row.scope().iter().map(object).collect();
         Self {
             id: row.id,
             incident: row.incident,
@@ -97,11 +107,15 @@ impl From<table::Feedback> for Feedback {
             note: row.note,
             created_at: at(row.created_ms),
             created_by: row.created_by,
+            series,
+            side: row.side,
+            score: row.score,
         }
     }
 }
 
-/// A verdict on an `incident`, or else on a range of the series of a `pipeline` that have these `labels`.
+/// A verdict on an `incident`, or else on a range of the series of a `pipeline` that have these `labels`. On an incident,
+/// `labels` say which series are alike; without them only its own are.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewFeedback {
@@ -111,7 +125,7 @@ struct NewFeedback {
     /// The pipeline, where no incident is given.
     #[serde(default)]
     pipeline: Option<String>,
-    /// The labels that the series have; all series of the pipeline where none are given.
+    /// The labels that the series have; where none are given, all series of the pipeline, or those of the incident.
     #[serde(default)]
     labels: Option<BTreeMap<String, String>>,
     /// The first point, where no incident is given.
@@ -137,7 +151,13 @@ struct Subject {
     labels: String,
     start_ms: i64,
     end_ms: i64,
+    scope: String,
+    /// The point with the highest score, where anything was found: what came, what was expected, and the score.
+    peak: Option<(f64, f64, f64)>,
 }
+
+/// How many series of an incident a verdict is about at most; those that contribute most.
+const MOST_SERIES: i64 = 1000;
 
 /// A body with one field that is wrong.
 fn wrong(path: &str, message: impl Into<String>) -> Problem {
@@ -156,24 +176,30 @@ impl NewFeedback {
     }
 
     async fn on_incident(&self, app: &App, incident: &str) -> Result<Subject, Problem> {
-        let others = [
-            ("pipeline", self.pipeline.is_some()),
-            ("labels", self.labels.is_some()),
-            ("from", self.from.is_some()),
-            ("until", self.until.is_some()),
-        ];
+        let others =
+            [("pipeline", self.pipeline.is_some()), ("from", self.from.is_some()), ("until", self.until.is_some())];
         if let Some((name, _)) = others.iter().find(|(_, is_given)| *is_given) {
             return Err(wrong(name, format!("`{name}` follows from the incident; leave it out")));
         }
         let missing = || wrong("incident", "there is no such incident, or none any more");
         let id = super::page::id(incident).ok_or_else(missing)?;
         let row = incidents::get(&app.database, id).await?.ok_or_else(missing)?;
+        let (labels, scope) = match self.given_labels()? {
+            Some(given) => (given.to_string(), Value::Array(vec![given])),
+            None => {
+                let members = incidents::members(&app.database, &[id], None, MOST_SERIES).await?;
+                let labels = |one: &incidents::Member| serde_json::from_str(&one.labels).unwrap_or_default();
+                (row.labels, Value::Array(members.iter().map(labels).collect()))
+            }
+        };
         Ok(Subject {
             incident: Some(row.id),
             pipeline: row.pipeline,
-            labels: row.labels,
+            labels,
             start_ms: row.start_ms,
             end_ms: row.end_ms,
+            scope: scope.to_string(),
+            peak: Some((row.peak_actual, row.peak_expected, row.peak_score)),
         })
     }
 
@@ -185,20 +211,34 @@ impl NewFeedback {
         if until < from {
             return Err(wrong("until", format!("{until} lies before `from`, {from}")));
         }
-        let labels = self.labels.clone().unwrap_or_default();
-        if labels.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
-            return Err(wrong("labels", "a label holds a character NUL"));
-        }
+        let labels = self.given_labels()?.unwrap_or_else(|| serde_json::json!({}));
         if pipeline.contains('\0') || app.store.get(&pipeline).await?.is_none() {
             return Err(wrong("pipeline", format!("there is no pipeline `{pipeline}`")));
         }
+        let found = incidents::episodes_between(&app.database, &pipeline, (from, until), MOST_SERIES).await?;
+        let has_all = |one: &&incidents::Member| {
+            let own: Value = serde_json::from_str(&one.labels).unwrap_or_default();
+            labels.as_object().is_some_and(|labels| labels.iter().all(|(name, value)| own.get(name) == Some(value)))
+        };
+        let highest = found.iter().filter(has_all).max_by(|a, b| a.peak_score.total_cmp(&b.peak_score));
         Ok(Subject {
             incident: None,
             pipeline,
-            labels: serde_json::json!(labels).to_string(),
+            labels: labels.to_string(),
             start_ms: from.millis(),
             end_ms: until.millis(),
+            scope: serde_json::json!([labels]).to_string(),
+            peak: highest.map(|one| (one.peak_actual, one.peak_expected, one.peak_score)),
         })
+    }
+
+    /// The labels that were given, as an object.
+    fn given_labels(&self) -> Result<Option<Value>, Problem> {
+        let Some(labels) = &self.labels else { return Ok(None) };
+        if labels.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
+            return Err(wrong("labels", "a label holds a character NUL"));
+        }
+        Ok(Some(serde_json::json!(labels)))
     }
 }
 
@@ -213,7 +253,8 @@ async fn create(
     if body.note.chars().count() > LONGEST_NOTE || body.note.contains('\0') {
         return Err(wrong("note", format!("at most {LONGEST_NOTE} characters are allowed, none of them NUL")));
     }
-    let Subject { incident, pipeline, labels, start_ms, end_ms } = body.subject(&app).await?;
+    let Subject { incident, pipeline, labels, start_ms, end_ms, scope, peak } = body.subject(&app).await?;
+    let side = peak.map(|(actual, expected, _)| if actual >= expected { "above" } else { "below" });
     let row = table::Feedback {
         id: app.new_id(),
         incident,
@@ -225,8 +266,13 @@ async fn create(
         note: body.note,
         created_ms: app.now().millis(),
         created_by: caller.name,
+        scope: Some(scope),
+        side: side.map(str::to_owned),
+        score: peak.map(|(.., score)| score),
+        deviation: peak.map(|(actual, expected, _)| (actual - expected).abs()),
     };
     table::insert(&app.database, row.clone()).await?;
+    app.advice.hurry();
     let location = format!("/api/v1/feedback/{}", row.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(Feedback::from(row))))
 }
@@ -281,5 +327,6 @@ async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Feed
 async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let missing = || Problem::not_found(format!("there is no feedback `{id}`"));
     let was_there = table::delete(&app.database, super::page::id(&id).ok_or_else(missing)?).await?;
+    app.advice.hurry();
     if was_there { Ok(StatusCode::NO_CONTENT) } else { Err(missing()) }
 }

@@ -37,6 +37,7 @@ pub(super) fn routes() -> Routes {
 #[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String, content_type = exposition::PROMETHEUS)))]
 async fn metrics_text(State(app): State<App>, headers: HeaderMap) -> Response {
     metrics::jobs::refresh(&app).await;
+    metrics::incidents::refresh(&app).await;
     exposition::answer(app.metrics.render(), &headers)
 }
 

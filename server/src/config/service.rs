@@ -222,6 +222,93 @@ impl Default for Jobs {
     }
 }
 
+/// Who says, beside feedback, at which times nothing is to be judged.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Silences {
+    /// How often they are asked.
+    #[serde(deserialize_with = "prometheus_duration")]
+    pub every: Duration,
+    /// An Alertmanager, whose silences hold.
+    pub alertmanager: Option<Alertmanager>,
+    /// A Grafana, whose annotations with certain tags hold.
+    pub grafana: Option<Grafana>,
+}
+
+impl Default for Silences {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(30), alertmanager: None, grafana: None }
+    }
+}
+
+/// An Alertmanager.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alertmanager {
+    /// Its base URL: what stands before `/api/v2/silences`.
+    #[serde(deserialize_with = "url")]
+    pub url: reqwest::Url,
+    /// A bearer token.
+    #[serde(default)]
+    pub bearer_token: Option<String>,
+    /// A file that holds the bearer token.
+    #[serde(default)]
+    pub bearer_token_file: Option<PathBuf>,
+}
+
+/// A Grafana.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grafana {
+    /// Its base URL: what stands before `/api/annotations`.
+    #[serde(deserialize_with = "url")]
+    pub url: reqwest::Url,
+    /// The token of a service account that may read annotations.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// A file that holds the token.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// The tags that an annotation must have, all of them.
+    #[serde(default = "default_tags")]
+    pub tags: Vec<String>,
+}
+
+fn default_tags() -> Vec<String> {
+    vec!["maintenance".into()]
+}
+
+fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<reqwest::Url, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let url = reqwest::Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let expected = "expected a URL that begins with http:// or https://";
+    url.ok_or_else(|| serde::de::Error::custom(format!("`{}`: {expected}", crate::auth::redact::url(&text))))
+}
+
+impl Silences {
+    /// What can't be meant.
+    ///
+    /// # Errors
+    /// The key concerned, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        if self.every < Duration::from_secs(1) {
+            return Err("`every` must be at least 1s".into());
+        }
+        if self.grafana.as_ref().is_some_and(|grafana| grafana.tags.is_empty()) {
+            return Err("`grafana.tags` is empty: every annotation would be a silence; name at least one tag".into());
+        }
+        let both = |given: bool, file: bool| given && file;
+        if self.grafana.as_ref().is_some_and(|one| both(one.token.is_some(), one.token_file.is_some())) {
+            return Err("give `grafana.token` or `grafana.token_file`, not both".into());
+        }
+        let has_two = |one: &Alertmanager| both(one.bearer_token.is_some(), one.bearer_token_file.is_some());
+        if self.alertmanager.as_ref().is_some_and(has_two) {
+            return Err("give `alertmanager.bearer_token` or `alertmanager.bearer_token_file`, not both".into());
+        }
+        Ok(())
+    }
+}
+
 /// Where traces go, by OTLP over HTTP.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -11,12 +11,14 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use tsdb::Timestamp;
 
+use super::drifting::Drifting;
 use super::journal::Entry;
 use super::standings::AtWork;
 use crate::app::App;
 use crate::database::incidents::Scene;
 use crate::database::runs::{self, Prediction, Run};
 use crate::jobs::{self, Kind, NewJob};
+use crate::recipe::Recipe;
 
 /// Now.
 pub fn now() -> Timestamp {
@@ -63,10 +65,18 @@ impl Ticks {
     }
 }
 
-/// Runs `pipeline`, with the trained `version` of its model where there is one, until `stop` says so. A pass that has begun is finished first.
-pub async fn work(pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App, mut stop: watch::Receiver<bool>) {
+/// Runs `pipeline`, with the trained `version` of its model where there is one, until `stop` says so. A pass that has begun
+/// is finished first. `recipe` says what its scores are made with.
+pub async fn work(
+    pipeline: Pipeline,
+    version: Option<i64>,
+    recipe: Arc<Recipe>,
+    ports: Ports,
+    app: App,
+    mut stop: watch::Receiver<bool>,
+) {
     let (mut worker, mut watch) = tokio::select! {
-        started = Worker::start(pipeline, version, ports, app) => started,
+        started = Worker::start(pipeline, version, recipe, ports, app) => started,
         _ = stop.wait_for(|stop| *stop) => return,
     };
     loop {
@@ -111,6 +121,7 @@ struct Worker {
     datasource: String,
     version: Option<i64>,
     scene: Scene,
+    drifting: Drifting,
     spread: Duration,
     anomaly: Option<Ticks>,
     forecast: Ticks,
@@ -120,7 +131,13 @@ struct Worker {
 impl Worker {
     /// Finds out how soon the stores see what is written and how far an earlier run came, and makes the model ready;
     /// tries again, ever more slowly, until they answer.
-    async fn start(mut pipeline: Pipeline, version: Option<i64>, ports: Ports, app: App) -> (Self, Watch) {
+    async fn start(
+        mut pipeline: Pipeline,
+        version: Option<i64>,
+        recipe: Arc<Recipe>,
+        ports: Ports,
+        app: App,
+    ) -> (Self, Watch) {
         let started = now();
         let mut worker = Self::new(&pipeline, version, app, started);
         if let Some(version) = version {
@@ -141,7 +158,7 @@ impl Worker {
         }
         // What has not settled is not complete.
         pipeline.data_delay = pipeline.data_delay.max(source_settles);
-        worker.scene = Scene::of(&pipeline);
+        worker.scene = Scene::of(&pipeline).made_with(recipe);
         let begin = started - pipeline.data_delay;
         let mut watch = Watch::new(pipeline, ports);
         let done = worker.done(started).await;
@@ -201,6 +218,7 @@ impl Worker {
             app,
             version,
             scene: Scene::of(pipeline),
+            drifting: Drifting::of(pipeline),
             spread: spread(&pipeline.name, shortest),
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
@@ -255,13 +273,23 @@ impl Worker {
         // Should this be cut off, nobody knows what was written.
         let unsure = Standing { unsure_until: before.unsure_until.max(Some(tick)), ..before };
         *seat = Some(AtWork { since, standing: unsure });
+        self.advise(watch);
         let outcome = watch.judge(tick).await;
         *seat = Some(AtWork { since, standing: watch.standing() });
         outcome
     }
 
-    async fn run(&self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
-        let metrics = &self.app.metrics;
+    /// Tells what people have said since.
+    fn advise(&self, watch: &mut Watch) {
+        let silences = self.app.advice.silences(watch.pipeline());
+        if silences != watch.silences() {
+            watch.silence(silences);
+        }
+        watch.heed(self.app.advice.verdicts(&self.name));
+    }
+
+    async fn run(&mut self, watch: &mut Watch, stage: Stage, tick: Timestamp, missed: u64) {
+        let metrics = self.app.metrics.clone();
         if missed > 0 {
             metrics.skipped(&self.name, stage.name(), missed);
         }
@@ -274,6 +302,7 @@ impl Worker {
         let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
         metrics.pass(&self.name, stage.name(), took, word);
         self.note(watch, stage, record(&self.app, &self.name, id.clone(), stage, (tick, started, took), &outcome));
+        self.drifting.look(&self.app, watch).await;
         match outcome {
             Ok(report) => self.succeeded(&id, stage, tick, took, &report),
             Err(error) => self.failed(&id, stage, &error),
@@ -281,7 +310,7 @@ impl Worker {
     }
 
     /// Has the pass remembered, what it found, and what is known of its forecast.
-    fn note(&self, watch: &mut Watch, stage: Stage, run: Run) {
+    fn note(&mut self, watch: &mut Watch, stage: Stage, run: Run) {
         let found = watch.take_anomalous();
         let pipeline = watch.pipeline();
         let made = stage == Stage::Forecast && run.error.is_none();
@@ -298,6 +327,7 @@ impl Worker {
         });
         self.app.journal.note(Entry::Run(run, prediction.map(Box::new)));
         if !found.is_empty() {
+            self.scene = self.scene.clone().watching(watch.series());
             self.app.journal.note(Entry::Anomalous(self.scene.clone(), found));
         }
     }

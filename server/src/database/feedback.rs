@@ -1,7 +1,13 @@
-//! What people said of incidents and ranges.
+//! What people said of incidents and ranges, and the patterns and silences that follow from it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::feedback::{Said, Side, Verdict};
+use engine::silence::{Matcher, Operator, Silence};
+use serde_json::{Map, Value};
 use sqlx::FromRow;
-use tsdb::Timestamp;
+use tsdb::{Labels, Timestamp};
 
 use super::incidents::Incident;
 use super::select::Select;
@@ -31,6 +37,15 @@ pub struct Feedback {
     pub created_ms: i64,
     /// By whom.
     pub created_by: String,
+    /// The series that it is about, those that have all labels of any of these: a JSON list of objects. None where it was
+    /// given before that was kept.
+    pub scope: Option<String>,
+    /// To which side they deviated, `above` or `below`; none where nothing was found there.
+    pub side: Option<String>,
+    /// By which score at most.
+    pub score: Option<f64>,
+    /// How far from what was expected there, in the units of the data.
+    pub deviation: Option<f64>,
 }
 
 /// Which feedback is asked for.
@@ -97,10 +112,12 @@ pub async fn about(database: &Database, incidents: &[Incident]) -> Result<Vec<Fe
 /// The database can't be written.
 pub async fn insert(database: &Database, feedback: Feedback) -> Result<(), DatabaseError> {
     let insert = "INSERT INTO feedback (id, incident, pipeline, labels, start_ms, end_ms, verdict, note, created_ms, \
-                  created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+                  created_by, scope, side, score, deviation) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let query = sqlx::query(insert).bind(feedback.id).bind(feedback.incident).bind(feedback.pipeline);
     let query = query.bind(feedback.labels).bind(feedback.start_ms).bind(feedback.end_ms).bind(feedback.verdict);
     let query = query.bind(feedback.note).bind(feedback.created_ms).bind(feedback.created_by);
+    let query = query.bind(feedback.scope).bind(feedback.side).bind(feedback.score).bind(feedback.deviation);
     query.execute(&database.pool).await?;
     Ok(())
 }
@@ -114,16 +131,87 @@ pub async fn delete(database: &Database, id: &str) -> Result<bool, DatabaseError
     Ok(query.execute(&database.pool).await?.rows_affected() > 0)
 }
 
+/// How all that was said stands: it differs whenever something was said or taken back.
+///
+/// # Errors
+/// The database can't be read.
+pub async fn revision(database: &Database) -> Result<(i64, Option<String>), DatabaseError> {
+    Ok(sqlx::query_as("SELECT COUNT(*), MAX(id) FROM feedback").fetch_one(&database.pool).await?)
+}
+
+/// What was said since `since`, or is about what is later than that, the oldest first.
+///
+/// # Errors
+/// The database can't be read.
+pub async fn since(database: &Database, since: Timestamp) -> Result<Vec<Feedback>, DatabaseError> {
+    let at = since.millis();
+    Select::all("feedback")
+        .and("(created_ms >= ? OR end_ms >= ?)", [at.into(), at.into()])
+        .then("ORDER BY created_ms, id", [])
+        .rows(database)
+        .await
+}
+
+fn labels(text: &str) -> Option<Labels> {
+    let pairs: BTreeMap<String, String> = serde_json::from_str(text).ok()?;
+    Labels::new(pairs).ok()
+}
+
 impl Feedback {
-    /// Whether it says something of `incident`, whose labels are `labels`.
-    pub fn is_about(&self, incident: &Incident, labels: &serde_json::Map<String, serde_json::Value>) -> bool {
+    /// Whether it says something of `incident`, some of whose series have the labels of `members`.
+    pub fn is_about(&self, incident: &Incident, members: &[Map<String, Value>]) -> bool {
         if self.incident.is_some() {
             return self.incident.as_deref() == Some(&incident.id);
         }
-        let own: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&self.labels).unwrap_or_default();
+        let own: Map<String, Value> = serde_json::from_str(&self.labels).unwrap_or_default();
         let overlaps = self.start_ms <= incident.end_ms && self.end_ms >= incident.start_ms;
-        self.pipeline == incident.pipeline
-            && overlaps
-            && own.iter().all(|(name, value)| labels.get(name) == Some(value))
+        let has_all = |labels: &Map<String, Value>| own.iter().all(|(name, value)| labels.get(name) == Some(value));
+        self.pipeline == incident.pipeline && overlaps && members.iter().any(has_all)
+    }
+
+    /// The series that it is about: those that have all labels of any of these.
+    pub fn scope(&self) -> Vec<Labels> {
+        match &self.scope {
+            Some(scope) => {
+                let scope: Vec<Value> = serde_json::from_str(scope).unwrap_or_default();
+                scope.iter().filter_map(|one| labels(&one.to_string())).collect()
+            }
+            None => labels(&self.labels).into_iter().collect(),
+        }
+    }
+
+    /// The threshold that it moves; none where it moves none.
+    pub fn moves(&self) -> Option<Verdict> {
+        let at = Timestamp::from_millis;
+        let said = match self.verdict.as_str() {
+            "anomaly" => Said::Anomaly,
+            "expected" => Said::Expected,
+            _ => return None,
+        };
+        Some(Verdict {
+            id: self.id.clone(),
+            said,
+            scope: self.scope(),
+            side: if self.side.as_deref()? == "above" { Side::Above } else { Side::Below },
+            score: self.score?,
+            deviation: self.deviation?,
+            from: at(self.start_ms),
+            until: at(self.end_ms),
+            given: at(self.created_ms),
+        })
+    }
+
+    /// The silences that it is: of `maintenance` its range, for each of its series.
+    pub fn silences(&self) -> Vec<Silence> {
+        if self.verdict != "maintenance" {
+            return vec![];
+        }
+        let (from, until) = (Timestamp::from_millis(self.start_ms), Timestamp::from_millis(self.end_ms));
+        let matcher = |(name, value): (&str, &str)| Matcher::new(name, Operator::Equal, value).ok();
+        // What has a label that no matcher can name is left out, rather than silence all others too.
+        let matchers = |labels: &Labels| labels.iter().map(matcher).collect::<Option<Vec<Matcher>>>();
+        let until = until + Duration::from_millis(1);
+        let silence = |labels: &Labels| Some(Silence { from, until, matchers: matchers(labels)? });
+        self.scope().iter().filter_map(silence).collect()
     }
 }

@@ -1,26 +1,82 @@
-//! Incidents: anomalous points of one series that belong together.
+//! Incidents: anomalous points that belong together, of one series or of several that deviate together.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod record;
 
-use engine::Pipeline;
-use engine::incident::{Anomalous, Episode, Joined, Point, join, reach};
-use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
+use engine::incident::{Severity, Telling};
+use sqlx::{AssertSqlSafe, FromRow};
 use tsdb::{Labels, Timestamp};
 
 use super::select::{Select, placeholders};
 use super::{Database, DatabaseError};
 use crate::api::page::{Cursor, Limit};
-use crate::app::new_id;
 
-/// How many rows one statement writes at most: SQLite binds no more than 32,766 values.
-const CHUNK: usize = 500;
+pub use record::{Scene, insert, record};
 
 /// One incident.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct Incident {
     /// Its id.
     pub id: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The series of the point with the highest score, as PromQL writes it.
+    pub series: String,
+    /// That series' labels, a JSON object.
+    pub labels: String,
+    /// The first point above 1.
+    pub start_ms: i64,
+    /// The last point above 1.
+    pub end_ms: i64,
+    /// The point with the highest score.
+    pub peak_ms: i64,
+    /// The highest score.
+    pub peak_score: f64,
+    /// What came there.
+    pub peak_actual: f64,
+    /// What was expected there.
+    pub peak_expected: f64,
+    /// The lower edge of the band there.
+    pub peak_lower: f64,
+    /// The upper edge of the band there.
+    pub peak_upper: f64,
+    /// How many points are above 1.
+    pub points: i64,
+    /// What its episodes weigh together.
+    pub weight: f64,
+    /// How many series are part of it.
+    pub members: i64,
+    /// How many series the pipeline watched; 0 where that is not known.
+    pub watched: i64,
+    /// The labels that tell its series from the others, a JSON list.
+    pub telling: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: String,
+    /// 1 once it has lasted as long as the pipeline asks for, else 0.
+    pub confirmed: i64,
+    /// Until when another point may still belong to it.
+    pub open_until_ms: i64,
+    /// The hash of what it was first found with.
+    pub recipe: Option<String>,
+    /// When it was first recorded.
+    pub created_ms: i64,
+    /// When it last changed.
+    pub changed_ms: i64,
+}
+
+impl Incident {
+    /// The labels that tell its series from the others.
+    pub fn telling(&self) -> Vec<Telling> {
+        serde_json::from_str(&self.telling).unwrap_or_default()
+    }
+}
+
+/// An episode: points of one series that belong together, as a part of an incident.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct Member {
+    /// Its id.
+    pub id: String,
+    /// The incident.
+    pub incident: String,
     /// The pipeline.
     pub pipeline: String,
     /// The source series, as PromQL writes it.
@@ -45,12 +101,16 @@ pub struct Incident {
     pub peak_upper: f64,
     /// How many points are above 1.
     pub points: i64,
-    /// Until when another point may still belong to it.
-    pub open_until_ms: i64,
-    /// When it was first recorded.
-    pub created_ms: i64,
-    /// When it last changed.
-    pub changed_ms: i64,
+    /// What it contributes to the incident.
+    pub weight: f64,
+}
+
+impl Member {
+    /// The source series' labels.
+    pub fn labels(&self) -> Labels {
+        let pairs: std::collections::BTreeMap<String, String> = serde_json::from_str(&self.labels).unwrap_or_default();
+        Labels::new(pairs).unwrap_or_else(|_| Labels::metric(""))
+    }
 }
 
 /// Which incidents are asked for.
@@ -58,6 +118,8 @@ pub struct Incident {
 pub struct Filter {
     /// Those of one pipeline.
     pub pipeline: Option<String>,
+    /// Those that a series is part of, as PromQL writes it.
+    pub series: Option<String>,
     /// Those of series with all of these labels.
     pub labels: Vec<(String, String)>,
     /// Those that end then or later.
@@ -66,11 +128,23 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Those whose highest score is at least this.
     pub min_score: Option<f64>,
+    /// Those that are at least so bad.
+    pub severity: Option<Severity>,
+    /// Whether those are listed too that have not lasted yet as long as their pipeline asks for.
+    pub pending: bool,
     /// Those that may still go on at a time, or those that may not.
     pub open: Option<(bool, Timestamp)>,
     /// Those after this place in the list.
     pub after: Option<Cursor>,
 }
+
+/// That a series is part of an incident.
+const HAS_SERIES: &str =
+    "EXISTS (SELECT 1 FROM episodes WHERE episodes.incident = incidents.id AND episodes.series = ?)";
+
+/// That a series of an incident has a label.
+const HAS_LABEL: &str = "EXISTS (SELECT 1 FROM episodes WHERE episodes.incident = incidents.id \
+                         AND REPLACE(episodes.labels, ?, '') <> episodes.labels)";
 
 /// The incidents that pass `filter`, those that began last first, with one more than `limit` where there are so many.
 ///
@@ -82,10 +156,18 @@ pub async fn list(database: &Database, filter: Filter, limit: Limit) -> Result<V
         .and_if("end_ms >= ?", filter.from.map(Timestamp::millis))
         .and_if("start_ms < ?", filter.until.map(Timestamp::millis))
         .and_if("peak_score >= ?", filter.min_score);
+    if let Some(least) = filter.severity {
+        let names = Severity::ALL.into_iter().filter(|one| *one >= least).map(|one| one.name().to_owned());
+        select = select.and_in("severity", names);
+    }
+    if !filter.pending {
+        select = select.and("confirmed = ?", [1.into()]);
+    }
+    select = select.and_if(HAS_SERIES, filter.series);
     for (name, value) in filter.labels {
         // A pair with its quotes can't be part of another: inside a text, quotes are escaped.
         let pair = format!("{}:{}", serde_json::Value::from(name), serde_json::Value::from(value));
-        select = select.and("REPLACE(labels, ?, '') <> labels", [pair.into()]);
+        select = select.and(HAS_LABEL, [pair.into()]);
     }
     match filter.open {
         Some((true, now)) => select = select.and("open_until_ms >= ?", [now.millis().into()]),
@@ -119,6 +201,7 @@ pub async fn changed(
 ) -> Result<Vec<Incident>, DatabaseError> {
     Select::all("incidents")
         .and_if("pipeline = ?", pipeline)
+        .and("confirmed = ?", [1.into()])
         .and("(changed_ms, id) > (?, ?)", [after.at_ms.into(), after.id.into()])
         .then("ORDER BY changed_ms, id LIMIT ?", [most.into()])
         .rows(database)
@@ -135,189 +218,83 @@ pub async fn last_change(database: &Database) -> Result<Cursor, DatabaseError> {
     Ok(last.map_or(Cursor { at_ms: 0, id: String::new() }, |last| Cursor { at_ms: last.changed_ms, id: last.id }))
 }
 
-/// Records what was `found` anomalous in the series of `pipeline`: points within reach of a known incident extend it,
-/// others begin a new one. The same points may come again, and change nothing.
+/// The episodes of `incidents`, of each the `most` that contribute most, in that order; those of `series` alone, where one
+/// is named.
 ///
 /// # Errors
-/// The database can't be read or written; then nothing is recorded.
-pub async fn record(database: &Database, pipeline: &Pipeline, found: &[Anomalous]) -> Result<(), DatabaseError> {
-    let mut transaction = database.begin().await?;
-    insert(&mut transaction, database.clock(), &Scene::of(pipeline), found).await?;
-    Ok(transaction.commit().await?)
-}
-
-/// What of a pipeline matters for its incidents.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scene {
-    pipeline: String,
-    reach: Duration,
-    /// How long after its last point an incident may still be extended.
-    patience: Duration,
-}
-
-impl Scene {
-    /// That of `pipeline`.
-    pub fn of(pipeline: &Pipeline) -> Self {
-        let reach = reach(pipeline.step);
-        // A pass is due once in a gap, and may take as long as one.
-        let patience = reach + pipeline.data_delay + pipeline.anomaly_schedule.largest_gap() * 2;
-        Self { pipeline: pipeline.name.clone(), reach, patience }
+/// The database can't be read.
+pub async fn members(
+    database: &Database,
+    incidents: &[&str],
+    series: Option<&str>,
+    most: i64,
+) -> Result<Vec<Member>, DatabaseError> {
+    if incidents.is_empty() {
+        return Ok(vec![]);
     }
+    let ids: Vec<String> = (1..=incidents.len()).map(|at| format!("${at}")).collect();
+    let select = format!(
+        "SELECT * FROM (SELECT episodes.*, ROW_NUMBER() OVER (PARTITION BY incident \
+         ORDER BY weight DESC, start_ms, id) AS place FROM episodes WHERE incident IN ({}) AND series = COALESCE(${}, series)) AS ranked \
+         WHERE place <= ${} ORDER BY incident, place",
+        ids.join(", "),
+        incidents.len() + 1,
+        incidents.len() + 2
+    );
+    let query = incidents.iter().fold(sqlx::query_as(AssertSqlSafe(select)), |query, id| query.bind(id.to_string()));
+    Ok(query.bind(series.map(str::to_owned)).bind(most).fetch_all(&database.pool).await?)
 }
 
-/// The same as a part of a transaction that [`Database::begin`] has begun, on a database with that `clock`.
+/// How many incidents of each pipeline and severity are open at `now`, of those that have lasted as long as their
+/// pipeline asks for.
 ///
 /// # Errors
-/// The database can't be read or written.
-pub async fn insert(
-    transaction: &mut Transaction<'_, Any>,
-    clock: &'static str,
-    scene: &Scene,
-    found: &[Anomalous],
-) -> Result<(), sqlx::Error> {
-    let mut series: BTreeMap<&Labels, Vec<Point>> = BTreeMap::new();
-    for one in found {
-        series.entry(&one.series).or_default().extend(&one.points);
-    }
-    let times = || series.values().flatten().map(|point| point.at);
-    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(()) };
-    let now = take_turns(transaction, clock).await?;
-    let mut known: BTreeMap<String, Vec<Incident>> = BTreeMap::new();
-    for incident in near(transaction, scene, first, last).await? {
-        known.entry(incident.series.clone()).or_default().push(incident);
-    }
-    let (mut changed, mut gone) = (vec![], vec![]);
-    for (labels, points) in &series {
-        let name = text(&labels.to_string());
-        let known = known.remove(&name).unwrap_or_default();
-        let episodes: Vec<Episode> = known.iter().map(Incident::episode).collect();
-        for joined in join(&episodes, points, scene.reach) {
-            let parts = joined.known.iter().map(|at| &known[*at]);
-            let row = row(scene, labels, &joined, parts.clone().next(), now);
-            gone.extend(parts.skip(1).map(|part| (part.id.clone(), row.id.clone())));
-            changed.push(row);
-        }
-    }
-    drop_joined(transaction, &gone).await?;
-    write(transaction, &changed).await
+/// The database can't be read.
+pub async fn open(database: &Database, now: Timestamp) -> Result<Vec<Incident>, DatabaseError> {
+    Select::all("incidents")
+        .and("open_until_ms >= ?", [now.millis().into()])
+        .and("confirmed = ?", [1.into()])
+        .then("ORDER BY pipeline, start_ms DESC, id LIMIT ?", [MOST_OPEN.into()])
+        .rows(database)
+        .await
 }
 
-/// Lets only one at a time look for incidents and write them, and answers the time of this turn: the database's, and
-/// later than that of any turn before. So whoever follows the changes by their times misses none.
-async fn take_turns(transaction: &mut Transaction<'_, Any>, clock: &'static str) -> Result<Timestamp, sqlx::Error> {
-    let statement = "INSERT INTO settings (name, value) VALUES ('turn of incidents', '') \
-                     ON CONFLICT (name) DO UPDATE SET value = ''";
-    sqlx::query(statement).execute(&mut **transaction).await?;
-    let query = format!("SELECT {clock}, CAST(COALESCE(MAX(changed_ms), 0) AS BIGINT) FROM incidents");
-    let (now, last): (i64, i64) = sqlx::query_as(AssertSqlSafe(query)).fetch_one(&mut **transaction).await?;
-    Ok(Timestamp::from_millis(now.max(last + 1)))
-}
+/// How many open incidents are looked at.
+const MOST_OPEN: i64 = 10_000;
 
-/// The incidents of a pipeline that points from `first` to `last` may belong to, in order.
-async fn near(
-    transaction: &mut Transaction<'_, Any>,
-    scene: &Scene,
-    first: Timestamp,
-    last: Timestamp,
-) -> Result<Vec<Incident>, sqlx::Error> {
-    let query =
-        "SELECT * FROM incidents WHERE pipeline = $1 AND end_ms >= $2 AND start_ms <= $3 ORDER BY series, start_ms";
-    let query = sqlx::query_as(query).bind(scene.pipeline.clone());
-    let query = query.bind((first - scene.reach).millis()).bind((last + scene.reach).millis());
-    query.fetch_all(&mut **transaction).await
-}
-
-/// The row of an episode, in the place of `old` where it has grown out of that.
-fn row(scene: &Scene, labels: &Labels, joined: &Joined, old: Option<&Incident>, now: Timestamp) -> Incident {
-    let episode = joined.episode;
-    Incident {
-        id: old.map_or_else(new_id, |old| old.id.clone()),
-        pipeline: scene.pipeline.clone(),
-        series: text(&labels.to_string()),
-        labels: json(labels),
-        start_ms: episode.first.millis(),
-        end_ms: episode.last.millis(),
-        peak_ms: episode.peak.at.millis(),
-        peak_score: episode.peak.score,
-        peak_actual: episode.peak.actual,
-        peak_expected: episode.peak.expected,
-        peak_lower: episode.peak.lower,
-        peak_upper: episode.peak.upper,
-        points: i64::try_from(episode.points).unwrap_or(i64::MAX),
-        open_until_ms: (episode.last + scene.patience).millis(),
-        created_ms: old.map_or(now.millis(), |old| old.created_ms),
-        changed_ms: now.millis(),
-    }
-}
-
-/// A text that every database takes.
-fn text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// Labels as a JSON object, the metric's name among them.
-pub fn json(labels: &Labels) -> String {
-    let pairs = labels.iter().map(|(name, value)| (name.to_string(), serde_json::Value::from(text(value))));
-    serde_json::Value::Object(pairs.collect()).to_string()
-}
-
-/// Takes out the incidents that became part of another, and lets what was said of them be said of that.
-async fn drop_joined(transaction: &mut Transaction<'_, Any>, gone: &[(String, String)]) -> Result<(), sqlx::Error> {
-    for (id, into) in gone {
-        let feedback = sqlx::query("UPDATE feedback SET incident = $1 WHERE incident = $2");
-        feedback.bind(into.clone()).bind(id.clone()).execute(&mut **transaction).await?;
-        let incident = sqlx::query("DELETE FROM incidents WHERE id = $1").bind(id.clone());
-        incident.execute(&mut **transaction).await?;
-    }
-    Ok(())
-}
-
-async fn write(transaction: &mut Transaction<'_, Any>, incidents: &[Incident]) -> Result<(), sqlx::Error> {
-    for chunk in incidents.chunks(CHUNK) {
-        let statement = format!(
-            "INSERT INTO incidents (id, pipeline, series, labels, start_ms, end_ms, peak_ms, peak_score, peak_actual, \
-             peak_expected, peak_lower, peak_upper, points, open_until_ms, created_ms, changed_ms) VALUES {} \
-             ON CONFLICT (id) DO UPDATE SET start_ms = excluded.start_ms, end_ms = excluded.end_ms, \
-             peak_ms = excluded.peak_ms, peak_score = excluded.peak_score, peak_actual = excluded.peak_actual, \
-             peak_expected = excluded.peak_expected, peak_lower = excluded.peak_lower, \
-             peak_upper = excluded.peak_upper, points = excluded.points, \
-             open_until_ms = excluded.open_until_ms, changed_ms = excluded.changed_ms",
-            placeholders(chunk.len(), 16)
-        );
-        let query = chunk.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, one| {
-            let query = query.bind(&one.id).bind(&one.pipeline).bind(&one.series).bind(&one.labels);
-            let query = query.bind(one.start_ms).bind(one.end_ms).bind(one.peak_ms).bind(one.peak_score);
-            let query = query.bind(one.peak_actual).bind(one.peak_expected).bind(one.peak_lower);
-            let query = query.bind(one.peak_upper).bind(one.points).bind(one.open_until_ms);
-            query.bind(one.created_ms).bind(one.changed_ms)
-        });
-        query.execute(&mut **transaction).await?;
-    }
-    Ok(())
-}
-
-impl Incident {
-    fn episode(&self) -> Episode {
-        let at = Timestamp::from_millis;
-        let peak = Point {
-            at: at(self.peak_ms),
-            score: self.peak_score,
-            actual: self.peak_actual,
-            expected: self.peak_expected,
-            lower: self.peak_lower,
-            upper: self.peak_upper,
-        };
-        let points = u64::try_from(self.points).unwrap_or(0);
-        Episode { first: at(self.start_ms), last: at(self.end_ms), peak, points }
-    }
+/// The episodes of the series of `pipeline` that have points between two times, the heaviest first.
+///
+/// # Errors
+/// The database can't be read.
+pub async fn episodes_between(
+    database: &Database,
+    pipeline: &str,
+    (from, until): (Timestamp, Timestamp),
+    most: i64,
+) -> Result<Vec<Member>, DatabaseError> {
+    Select::all("episodes")
+        .and("pipeline = ?", [pipeline.to_owned().into()])
+        .and("end_ms >= ?", [from.millis().into()])
+        .and("start_ms <= ?", [until.millis().into()])
+        .then("ORDER BY weight DESC LIMIT ?", [most.into()])
+        .rows(database)
+        .await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::database::testing;
+    use crate::recipe::Recipe;
+    use engine::Pipeline;
+    use engine::incident::{Anomalous, Point};
+    use models::Resources;
 
-    fn found(name: &str, seconds: &[i64]) -> Anomalous {
+    fn labels(host: &str) -> Labels {
+        Labels::metric("m").with("host", host).with("zone", &host[..1])
+    }
+
+    fn found(host: &str, seconds: &[i64]) -> Anomalous {
         let point = |&at: &i64| Point {
             at: Timestamp::from_seconds(at),
             score: at as f64,
@@ -326,22 +303,37 @@ mod tests {
             lower: 4.0,
             upper: 6.0,
         };
-        let series = Labels::metric("m").with("host", name);
-        Anomalous { series, points: seconds.iter().map(point).collect() }
+        Anomalous { series: labels(host), points: seconds.iter().map(point).collect() }
     }
 
-    /// What is known after each of `steps` was recorded: host, start, end, points.
+    fn scene() -> Scene {
+        Scene::of(&Pipeline::parse("{name: p, query: m, step: 1s}", "test").unwrap())
+    }
+
+    async fn all(database: &Database, pending: bool) -> Vec<Incident> {
+        let mut rows = list(database, Filter { pending, ..Filter::default() }, Limit::default()).await.unwrap();
+        rows.reverse();
+        rows
+    }
+
+    /// The hosts of an incident's episodes, those that contribute most first.
+    async fn hosts(database: &Database, id: &str) -> String {
+        let members = members(database, &[id], None, 100).await.unwrap();
+        let hosts: Vec<String> =
+            members.iter().map(|one| one.labels().get("host").unwrap_or_default().to_owned()).collect();
+        hosts.join(" ")
+    }
+
+    /// What is known after each of `steps` was recorded: hosts, start, end, points.
     async fn check(steps: &[&[Anomalous]], expected: &[(&str, i64, i64, i64)]) -> testing::Temporary {
         let database = testing::database().await;
-        let pipeline = Pipeline::parse("{name: p, query: m, step: 1s}", "test").unwrap();
         for found in steps {
-            record(&database, &pipeline, found).await.unwrap();
+            record(&database, &scene(), found).await.unwrap();
         }
-        let mut rows = list(&database, Filter::default(), Limit::default()).await.unwrap();
-        rows.sort_by_key(|row| (row.labels.clone(), row.start_ms));
-        let host = |row: &Incident| row.labels.split('"').nth(7).unwrap().to_string();
-        let rows: Vec<_> =
-            rows.iter().map(|row| (host(row), row.start_ms / 1000, row.end_ms / 1000, row.points)).collect();
+        let mut rows = vec![];
+        for row in all(&database, false).await {
+            rows.push((hosts(&database, &row.id).await, row.start_ms / 1000, row.end_ms / 1000, row.points));
+        }
         let expected: Vec<_> = expected.iter().map(|one| (one.0.to_string(), one.1, one.2, one.3)).collect();
         assert_eq!(rows, expected);
         database
@@ -351,24 +343,88 @@ mod tests {
     async fn points_extend_what_is_open_and_replays_change_nothing() {
         check(&[&[]], &[]).await;
         let first = [found("a", &[10, 12]), found("b\0", &[11])];
-        check(&[&first, &first], &[("a", 10, 12, 2), ("b\u{fffd}", 11, 11, 1)]).await;
+        check(&[&first, &first], &[("a b\u{fffd}", 10, 12, 3)]).await;
         let next = [found("a", &[12, 16]), found("a", &[21])];
         check(&[&first[..1], &next, &next, &first[..1]], &[("a", 10, 16, 3), ("a", 21, 21, 1)]).await;
     }
 
     #[tokio::test]
-    async fn a_backfill_joins_incidents_and_what_was_said_of_them() {
-        let database = check(&[&[found("a", &[10, 18])], &[found("a", &[14])]], &[("a", 10, 18, 3)]).await;
-        let row = &list(&database, Filter::default(), Limit::default()).await.unwrap()[0];
-        assert_eq!(row.peak_score, 18.0);
-        assert!(row.created_ms < row.changed_ms, "every change has a time of its own");
-        assert_eq!((row.series.as_str(), row.labels.as_str()), ("m{host=\"a\"}", r#"{"__name__":"m","host":"a"}"#));
+    async fn series_that_deviate_together_are_one_incident_in_whatever_order_they_come() {
+        let parts = [found("a", &[10, 12]), found("b", &[13, 14, 15]), found("c", &[18]), found("d", &[60])];
+        let expected = [("b a c", 10, 18, 6), ("d", 60, 60, 1)];
+        for turn in 0..parts.len() {
+            let mut other = parts.clone();
+            other.rotate_left(turn);
+            let steps: Vec<&[Anomalous]> = other.chunks(1).collect();
+            check(&steps, &expected).await;
+            check(&[&other[..2], &other[2..], &other[..1]], &expected).await;
+        }
     }
 
     #[tokio::test]
-    async fn incidents_are_found_by_labels_time_and_score() {
-        let known = [("A%", 30, 30, 1), ("a%", 10, 10, 1)];
-        let database = check(&[&[found("a%", &[10]), found("A%", &[30])]], &known).await;
+    async fn a_backfill_joins_incidents_and_what_was_said_of_them() {
+        let database = testing::database().await;
+        record(&database, &scene(), &[found("a", &[10]), found("b", &[20])]).await.unwrap();
+        let ids: Vec<String> = all(&database, false).await.into_iter().map(|row| row.id).collect();
+        let said = "INSERT INTO feedback (id, incident, pipeline, labels, start_ms, end_ms, verdict, note, created_ms, \
+                    created_by) VALUES ('f', $1, 'p', '{}', 0, 0, 'expected', '', 0, 'me')";
+        sqlx::query(said).bind(&ids[1]).execute(&database.pool).await.unwrap();
+        record(&database, &scene(), &[found("a", &[14]), found("c", &[16])]).await.unwrap();
+        let rows = all(&database, false).await;
+        assert_eq!(rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>(), ids[..1]);
+        assert_eq!((rows[0].start_ms, rows[0].end_ms, rows[0].members), (10_000, 20_000, 3));
+        assert_eq!((rows[0].peak_score, rows[0].series.as_str()), (20.0, "m{host=\"b\", zone=\"b\"}"));
+        assert!(rows[0].created_ms < rows[0].changed_ms, "every change has a time of its own");
+        let (incident,): (String,) =
+            sqlx::query_as("SELECT incident FROM feedback").fetch_one(&database.pool).await.unwrap();
+        assert_eq!(incident, ids[0]);
+    }
+
+    #[tokio::test]
+    async fn an_incident_says_what_tells_its_series_apart_and_how_bad_it_is() {
+        let database = testing::database().await;
+        let watched: Vec<Labels> =
+            (0..40).map(|host| labels(&format!("{}{host}", if host < 30 { "a" } else { "b" }))).collect();
+        let hosts: Vec<Anomalous> = (29..40).map(|host| found(watched[host].get("host").unwrap(), &[10, 11])).collect();
+        let document = Pipeline::documents("{name: p, query: m}").remove(0);
+        let pipeline = Pipeline::from_document(&document, "test").unwrap();
+        let recipe = Recipe::of(&document, &pipeline, None, &Resources::default());
+        let scene = scene().watching(&watched).made_with(recipe.clone().into());
+        record(&database, &scene, &hosts).await.unwrap();
+        let row = all(&database, false).await.remove(0);
+        let told: Vec<String> = row.telling().iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["10 of 11 have zone=b, and none of the other 29"]);
+        assert_eq!((row.members, row.watched, row.severity.as_str()), (11, 40, "critical"));
+        assert_eq!(row.recipe.as_deref(), Some(recipe.hash.as_str()));
+        let (kept,): (String,) =
+            sqlx::query_as("SELECT document FROM recipes").fetch_one(&database.pool).await.unwrap();
+        assert_eq!(kept, recipe.document);
+        record(&database, &self::scene(), &[found("a0", &[12])]).await.unwrap();
+        let later = all(&database, false).await.remove(0);
+        assert_eq!((later.members, later.watched, later.telling == row.telling), (12, 40, true));
+        assert_eq!(later.recipe, row.recipe);
+        let shares: Vec<f64> =
+            members(&database, &[&later.id], None, 2).await.unwrap().iter().map(|one| one.weight).collect();
+        assert_eq!(shares, [20.0, 20.0], "those that contribute most");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_before_it_has_lasted() {
+        let database = testing::database().await;
+        let patient = Pipeline::parse("{name: p, query: m, step: 1s, anomaly: {for: 5s}}", "test").unwrap();
+        for (seconds, is_told) in [(&[10][..], false), (&[14], false), (&[15], true), (&[17], true)] {
+            record(&database, &Scene::of(&patient), &[found("a", seconds)]).await.unwrap();
+            let known = (all(&database, true).await.len(), all(&database, false).await.len() == 1);
+            assert_eq!(known, (1, is_told), "after {seconds:?}");
+            let heard = changed(&database, None, Cursor { at_ms: 0, id: String::new() }, 10).await.unwrap();
+            assert_eq!(heard.len(), usize::from(is_told));
+        }
+    }
+
+    #[tokio::test]
+    async fn incidents_are_found_by_labels_time_score_and_severity() {
+        let known = [("a%", 10, 10, 1), ("A%", 30, 31, 2)];
+        let database = check(&[&[found("a%", &[10]), found("A%", &[30, 31])]], &known).await;
         let check = async |filter: Filter, expected: &[i64]| {
             let rows = list(&database, filter.clone(), Limit::default()).await.unwrap();
             let starts: Vec<i64> = rows.iter().map(|row| row.start_ms / 1000).collect();
@@ -377,18 +433,55 @@ mod tests {
         let at = |seconds| Some(Timestamp::from_seconds(seconds));
         let label = |value: &str| Filter { labels: vec![("host".into(), value.into())], ..Filter::default() };
         check(Filter::default(), &[30, 10]).await;
+        check(Filter { series: Some(labels("a%").to_string()), ..Filter::default() }, &[10]).await;
+        check(Filter { series: Some("m".into()), ..Filter::default() }, &[]).await;
         check(label("a%"), &[10]).await;
         check(label("%"), &[]).await;
         check(Filter { from: at(11), ..Filter::default() }, &[30]).await;
         check(Filter { until: at(30), ..Filter::default() }, &[10]).await;
         check(Filter { min_score: Some(10.5), ..Filter::default() }, &[30]).await;
+        check(Filter { severity: Some(Severity::Info), ..Filter::default() }, &[30, 10]).await;
+        check(Filter { severity: Some(Severity::Critical), ..Filter::default() }, &[]).await;
         check(Filter { pipeline: Some("q".into()), ..Filter::default() }, &[]).await;
         // Four steps, and twice the minute between passes, after their last points.
         let now = Timestamp::from_seconds(140);
         check(Filter { open: Some((true, now)), ..Filter::default() }, &[30]).await;
         check(Filter { open: Some((false, now)), ..Filter::default() }, &[10]).await;
+        assert_eq!(open(&database, now).await.unwrap().len(), 1);
         let newest = list(&database, Filter::default(), Limit::default()).await.unwrap().remove(0);
         let after = Some(Cursor { at_ms: newest.start_ms, id: newest.id });
         check(Filter { after, ..Filter::default() }, &[10]).await;
+        let near = episodes_between(&database, "p", (Timestamp::from_seconds(11), Timestamp::from_seconds(30)), 9);
+        assert_eq!(near.await.unwrap().len(), 1);
+    }
+
+    /// What a database of the version before holds: an incident of one series, and what was said of it.
+    #[tokio::test]
+    async fn incidents_of_before_stay_readable_and_go_on() {
+        use sqlx::Executor as _;
+        let folder = tempfile::tempdir().unwrap();
+        let url = crate::database::file_url(&folder.path().join("state.db"));
+        let pool = {
+            sqlx::any::install_default_drivers();
+            sqlx::AnyPool::connect(&format!("{url}?mode=rwc")).await.unwrap()
+        };
+        let first = crate::database::MIGRATIONS.iter().find(|one| one.version == 1).unwrap();
+        let only_first =
+            sqlx::migrate::Migrator { migrations: vec![first.clone()].into(), ..sqlx::migrate!("./migrations") };
+        only_first.run(&pool).await.unwrap();
+        let old = "INSERT INTO incidents VALUES ('i', 'p', 'm{host=\"a\", zone=\"a\"}', \
+                   '{\"__name__\":\"m\",\"host\":\"a\",\"zone\":\"a\"}', 10000, 12000, 12000, 12, 9, 5, 4, 6, 2, 20000, 1, 2)";
+        pool.execute(old).await.unwrap();
+        let said = "INSERT INTO feedback VALUES ('f', 'i', 'p', '{}', 10000, 12000, 'expected', '', 3, 'me')";
+        pool.execute(said).await.unwrap();
+        pool.close().await;
+        let database = Database::open(&url).await.unwrap();
+        let row = all(&database, false).await.remove(0);
+        assert_eq!((row.id.as_str(), row.members, row.severity.as_str()), ("i", 1, "warning"));
+        record(&database, &scene(), &[found("a", &[14]), found("b", &[14])]).await.unwrap();
+        let row = all(&database, false).await.remove(0);
+        assert_eq!((row.id.as_str(), row.members, row.points), ("i", 2, 4));
+        let feedback = crate::database::feedback::about(&database, &[row]).await.unwrap();
+        assert!(feedback[0].moves().is_none(), "nobody knows what it was about");
     }
 }

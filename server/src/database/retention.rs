@@ -17,6 +17,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long processes and leases are remembered that are no more.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A recipe that no incident was made with.
+const UNUSED_RECIPE: &str =
+    "created_ms < $1 AND NOT EXISTS (SELECT 1 FROM incidents WHERE incidents.recipe = recipes.hash)";
+
 /// What is forgotten of one table.
 struct Rule {
     table: &'static str,
@@ -26,13 +30,17 @@ struct Rule {
     keep: Duration,
 }
 
-fn rules(retention: &Retention) -> [Rule; 8] {
+fn rules(retention: &Retention) -> [Rule; 12] {
     let rule = |table, key, is_old, keep| Rule { table, key, is_old, keep };
     [
         rule("runs", "id", "started_ms < $1", retention.runs),
         rule("predictions", "run", "made_ms < $1", retention.runs),
         rule("jobs", "id", "ended_ms < $1", retention.jobs),
         rule("incidents", "id", "end_ms < $1", retention.incidents),
+        rule("episodes", "id", "end_ms < $1", retention.incidents),
+        rule("recipes", "hash", UNUSED_RECIPE, retention.incidents),
+        rule("drifts", "id", "at_ms < $1", retention.incidents),
+        rule("drift_states", "pipeline", "changed_ms < $1", retention.incidents),
         rule("audit_log", "id", "at_ms < $1", retention.audit_log),
         rule("models", "id", "created_ms < $1 AND state <> 'current'", retention.models),
         rule("leases", "name", "until_ms < $1", DAY),

@@ -1,5 +1,6 @@
 //! History scored once, in order; what is there already stays as it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::backfill::{Backfill, Piece};
@@ -16,6 +17,7 @@ use crate::daemon::standings::AtWork;
 use crate::daemon::worker::settling;
 use crate::database::incidents::Scene;
 use crate::database::jobs;
+use crate::recipe::Recipe;
 
 /// How long a store may not see samples of a day that it had none of before: VictoriaMetrics remembers for ten seconds
 /// that a day has no such series.
@@ -60,14 +62,14 @@ impl Place {
 pub async fn run(task: &Task) -> Result<Value, JobError> {
     let orders = Orders::read(&task.work.body)?;
     let (from, until) = orders.range(task.app.now())?;
-    let (pipeline, ports) = orders::ready(task, &orders).await?;
+    let orders::Ready { pipeline, ports, recipe } = orders::recorded(task, &orders).await?;
     if !pipeline.mode.scores() {
         return Err(JobError::Failed(format!("pipeline `{}` scores nothing, as its mode says", pipeline.name)));
     }
     let first = Timestamp::from_millis(from.ceil(pipeline.step).millis());
     let start = first - pipeline.step;
     let place = task.checkpoint().unwrap_or_else(|| Place { after_ms: start.millis(), ..Place::default() });
-    let place = fill(task, pipeline, ports, (start, until), place).await?;
+    let place = fill(task, (pipeline, ports, recipe), (start, until), place).await?;
     let Place { series, scored, anomalous, inside, written, rejected, ref warnings, after_ms } = place;
     Ok(json!({
         "from": first.to_string(), "until": Timestamp::from_millis(after_ms).to_string(), "series": series,
@@ -82,15 +84,16 @@ fn part(part: usize, all: usize) -> Option<f64> {
 
 async fn fill(
     task: &Task,
-    mut pipeline: Pipeline,
-    ports: Ports,
+    (mut pipeline, ports, recipe): (Pipeline, Ports, Arc<Recipe>),
     (start, until): (Timestamp, Timestamp),
     mut place: Place,
 ) -> Result<Place, JobError> {
     let (source_settles, written_settles) = task.unless_stopped(settling(&ports)).await??;
     pipeline.data_delay = pipeline.data_delay.max(source_settles);
     let name = pipeline.name.clone();
+    let mut scene = Scene::of(&pipeline).made_with(recipe);
     let mut backfill = Backfill::new(pipeline, ports);
+    advise(task, &mut backfill);
     let since = (task.app.now() - SEEN_AFTER).millis();
     let just_written = jobs::backfilled_since(&task.app.database, &name, &task.hold.id, since).await?;
     if task.work.attempts > 1 || just_written {
@@ -100,7 +103,8 @@ async fn fill(
     loop {
         let after = Timestamp::from_millis(place.after_ms);
         let end = bound(&*task.unless_stopped(task.app.standings.seat(&name)).await?, &backfill, task, until);
-        let Some(Piece { scored, until: last, warnings }) = task.unless_stopped(backfill.score(after, end)).await??
+        let Some(Piece { scored, until: last, warnings, .. }) =
+            task.unless_stopped(backfill.score(after, end)).await??
         else {
             return Ok(place);
         };
@@ -110,15 +114,23 @@ async fn fill(
             continue;
         }
         let found = anomalous(&scored);
+        scene = scene.watching(scored.score.series());
         let report = backfill.write(scored).await?;
         drop(seat);
         if !found.is_empty() {
-            task.app.journal.note(Entry::Anomalous(Scene::of(backfill.pipeline()), found));
+            task.app.journal.note(Entry::Anomalous(scene.clone(), found));
         }
         place.count(last, report, warnings);
         let (done, all) = ((last.millis() - start.millis()) as f64, (end.millis() - start.millis()) as f64);
         task.save((done / all.max(1.0)).min(1.0), &format!("scored until {last}"), &place).await?;
     }
+}
+
+/// Tells what people have said.
+fn advise(task: &Task, backfill: &mut Backfill) {
+    let (silences, name) = (task.app.advice.silences(backfill.pipeline()), &backfill.pipeline().name);
+    let verdicts = task.app.advice.verdicts(name);
+    backfill.advise(silences, verdicts);
 }
 
 /// Up to where history is to be scored: what came after a worker began is the worker's.

@@ -1,5 +1,7 @@
 //! What a job is told, and the pipeline that it is for.
 
+use std::sync::Arc;
+
 use engine::store::Document;
 use engine::{Pipeline, Ports};
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use tsdb::Timestamp;
 use super::task::{JobError, Task};
 use crate::app::{App, Current};
 use crate::assembly::Trust;
+use crate::recipe::Recipe;
 use crate::registry;
 
 /// What a job is told beside its pipeline. Times are in milliseconds since the Unix epoch.
@@ -51,16 +54,32 @@ impl Orders {
 /// # Errors
 /// There is none, or it is wrong.
 pub async fn pipeline(task: &Task, orders: &Orders) -> Result<(Pipeline, Trust), JobError> {
+    let (_, pipeline, trust) = documented(task, orders).await?;
+    Ok((pipeline, trust))
+}
+
+/// The same, with the document.
+async fn documented(task: &Task, orders: &Orders) -> Result<(Document, Pipeline, Trust), JobError> {
     let wrong = |errors: engine::pipeline::PipelineErrors| JobError::Failed(errors.to_string());
     if let Some(document) = &orders.document {
         let pipeline = Pipeline::from_document(document, "the job's pipeline").map_err(wrong)?;
-        return Ok((pipeline, Trust::Api));
+        return Ok((document.clone(), pipeline, Trust::Api));
     }
     let name = task.work.pipeline.as_deref().unwrap_or_default();
     let stored = task.app.store.get(name).await?;
     let stored = stored.ok_or_else(|| JobError::Failed(format!("there is no pipeline `{name}`")))?;
     let trust = Trust::of(&stored);
-    Ok((stored.checked.map_err(wrong)?, trust))
+    Ok((stored.document, stored.checked.map_err(wrong)?, trust))
+}
+
+/// A pipeline that a job can run.
+pub struct Ready {
+    /// The pipeline, with what it has learned.
+    pub pipeline: Pipeline,
+    /// Where it reads and writes, and its model, which is ready.
+    pub ports: Ports,
+    /// What its scores are made with.
+    pub recipe: Arc<Recipe>,
 }
 
 /// The pipeline of a job with what it has learned, and its ports.
@@ -68,14 +87,26 @@ pub async fn pipeline(task: &Task, orders: &Orders) -> Result<(Pipeline, Trust),
 /// # Errors
 /// There is no such pipeline, or it is wrong, or its parts are not there.
 pub async fn ready(task: &Task, orders: &Orders) -> Result<(Pipeline, Ports), JobError> {
-    let (pipeline, trust) = pipeline(task, orders).await?;
-    let pipeline = registry::applied(&task.app.database, pipeline).await?;
+    let Ready { pipeline, ports, .. } = recorded(task, orders).await?;
+    Ok((pipeline, ports))
+}
+
+/// The same for a job that records incidents.
+///
+/// # Errors
+/// As before.
+pub async fn recorded(task: &Task, orders: &Orders) -> Result<Ready, JobError> {
+    let (document, pipeline, trust) = documented(task, orders).await?;
+    let current = registry::Current::read(&task.app.database).await?;
+    let version = current.version(&pipeline);
+    let pipeline = current.applied(pipeline);
+    let recipe = Recipe::of(&document, &pipeline, version, task.app.current().assembly.resources());
     let ports = ports(&task.app, &pipeline, trust)?;
     let model = ports.model.clone();
     let prepared = tokio::task::spawn_blocking(move || model.prepare());
     let panicked = |_| JobError::Failed("the model panicked while it was made ready".into());
     task.unless_stopped(prepared).await?.map_err(panicked)?.map_err(|error| JobError::Again(error.to_string()))?;
-    Ok((pipeline, ports))
+    Ok(Ready { pipeline, ports, recipe: Arc::new(recipe) })
 }
 
 /// Where `pipeline`, which `trust` has written, reads and writes.

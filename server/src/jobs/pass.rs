@@ -18,25 +18,26 @@ use crate::database::incidents::Scene;
 /// Why it came to no end.
 pub async fn run(task: &Task) -> Result<Value, JobError> {
     let orders = Orders::read(&task.work.body)?;
-    let (mut pipeline, ports) = orders::ready(task, &orders).await?;
+    let orders::Ready { mut pipeline, ports, recipe } = orders::recorded(task, &orders).await?;
     let (source_settles, written_settles) = task.unless_stopped(settling(&ports)).await??;
     pipeline.data_delay = pipeline.data_delay.max(source_settles);
     let scores = pipeline.mode.scores();
     if task.kind == Kind::Detect && !scores {
         return Err(JobError::Failed(format!("pipeline `{}` scores nothing, as its mode says", pipeline.name)));
     }
+    let scene = Scene::of(&pipeline).made_with(recipe);
     let mut watch = Watch::new(pipeline, ports);
     let mut done = Map::new();
     // Judging comes first, since a point is judged by a forecast that did not see it.
     if task.kind != Kind::Predict && scores {
         task.progress(0.0, "scoring").await?;
-        done.insert("detect".into(), shown(&judge(task, &mut watch, written_settles).await?));
+        done.insert("detect".into(), shown(&judge(task, &mut watch, &scene, written_settles).await?));
     }
     if task.kind != Kind::Detect {
         task.progress(0.5, "forecasting").await?;
         let started = task.app.now();
         let outcome = watch.forecast(started).await;
-        note(task, &mut watch, false, started, &outcome);
+        note(task, &mut watch, &scene, false, (started, &outcome));
         done.insert("predict".into(), shown(&outcome?));
     }
     Ok(Value::Object(done))
@@ -44,7 +45,12 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
 
 /// Judges what has not been judged yet. Where a worker of this process is at the pipeline, it goes on from there, and the
 /// worker from here; else from what can be read.
-async fn judge(task: &Task, watch: &mut Watch, written_settles: std::time::Duration) -> Result<Report, JobError> {
+async fn judge(
+    task: &Task,
+    watch: &mut Watch,
+    scene: &Scene,
+    written_settles: std::time::Duration,
+) -> Result<Report, JobError> {
     let app = &task.app;
     let name = watch.pipeline().name.clone();
     let mut seat = task.unless_stopped(app.standings.seat(&name)).await?;
@@ -61,8 +67,11 @@ async fn judge(task: &Task, watch: &mut Watch, written_settles: std::time::Durat
         }
     }
     let started = app.now();
+    let silences = app.advice.silences(watch.pipeline());
+    watch.silence(silences);
+    watch.heed(app.advice.verdicts(&name));
     let outcome = watch.judge(started).await;
-    note(task, watch, true, started, &outcome);
+    note(task, watch, scene, true, (started, &outcome));
     if let Some(AtWork { standing, .. }) = &mut *seat {
         *standing = watch.standing();
     }
@@ -70,13 +79,19 @@ async fn judge(task: &Task, watch: &mut Watch, written_settles: std::time::Durat
 }
 
 /// Has the pass remembered, and what it found.
-fn note(task: &Task, watch: &mut Watch, scores: bool, started: Timestamp, outcome: &Result<Report, PassError>) {
+fn note(
+    task: &Task,
+    watch: &mut Watch,
+    scene: &Scene,
+    scores: bool,
+    (started, outcome): (Timestamp, &Result<Report, PassError>),
+) {
     let (app, name) = (&task.app, watch.pipeline().name.clone());
     let run = record_of_job(app, &name, &task.hold.id, scores, started, outcome);
     app.journal.note(Entry::Run(run, None));
     let found = watch.take_anomalous();
     if !found.is_empty() {
-        app.journal.note(Entry::Anomalous(Scene::of(watch.pipeline()), found));
+        app.journal.note(Entry::Anomalous(scene.clone().watching(watch.series()), found));
     }
 }
 

@@ -5,13 +5,14 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::chart::Trace;
 use super::format::{count, duration, number, time};
 use super::{Incident, Report};
 
 const PAGE: &str = include_str!("html/page.html");
 /// What all pages look like.
 pub(super) const STYLE: &str = include_str!("html/page.css");
-const SCRIPT: &str = concat!(include_str!("html/chart.js"), include_str!("html/page.js"));
+pub(super) const SCRIPT: &str = concat!(include_str!("html/chart.js"), include_str!("html/page.js"));
 
 /// How many bytes the numbers of all charts may take. The series with the worst incidents are drawn first.
 const CHART_BYTES: usize = 1_700_000;
@@ -72,25 +73,34 @@ struct Chart {
 impl Chart {
     fn new(report: &Report, row: usize) -> Self {
         let scored = &report.scored;
-        let unit = unit(scored.y.row(row));
-        let packed = |frame: &tsdb::Frame| pack(frame.row(row), unit);
+        let title = scored.y.series()[row].to_string();
+        Self::of(row, title, &Trace::of(scored, row, 0..scored.y.points()))
+    }
+
+    fn of(row: usize, title: String, trace: &Trace<'_>) -> Self {
+        let unit = unit(trace.y);
         Self {
             row,
-            title: scored.y.series()[row].to_string(),
-            start: scored.y.start().millis(),
-            step: scored.y.step().millis(),
+            title,
+            start: trace.start.millis(),
+            step: trace.step.millis(),
             unit,
-            y: packed(&scored.y),
-            f: packed(&scored.yhat),
-            l: packed(&scored.yhat_lower),
-            u: packed(&scored.yhat_upper),
-            s: hundredths(scored.score.row(row)),
+            y: pack(trace.y, unit),
+            f: pack(trace.yhat, unit),
+            l: pack(trace.lower, unit),
+            u: pack(trace.upper, unit),
+            s: hundredths(trace.score),
         }
     }
 
     fn bytes(&self) -> usize {
         [&self.title, &self.y, &self.f, &self.l, &self.u, &self.s].iter().map(|text| text.len()).sum::<usize>() + 99
     }
+}
+
+/// The data of one chart, for the script of the page.
+pub(super) fn chart_data(title: &str, trace: &Trace<'_>) -> io::Result<String> {
+    Ok(serde_json::to_string(&[Chart::of(0, title.to_owned(), trace)])?.replace('<', "\\u003c"))
 }
 
 /// The worst series, as many as fit.

@@ -5,6 +5,7 @@
 mod execute;
 mod frame;
 mod harness;
+mod incidents;
 mod original;
 mod pipelines;
 mod prometheus;

@@ -6,7 +6,7 @@ import { button, every, fill, h } from "../dom";
 import { local, score, short, telling, time } from "../format";
 import { go, remember, trouble, type View } from "../shell";
 import type { Incident, Item, Pipeline, Trace } from "../types";
-import { verdicts } from "./incidents";
+import { severityOf, verdicts, who } from "./incidents";
 import { actions, state } from "./pipelines";
 
 const HOUR = 3_600_000;
@@ -24,7 +24,6 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
   let range: Range = query.get("from") && query.get("until") ? { from: Number(query.get("from")), until: Number(query.get("until")) } : { span: Number(query.get("span")) || 72 * HOUR };
   let chosen = query.get("series") ?? "";
   let items: Item[] = [];
-  let incidents: Incident[] = [];
 
   const chart = new Chart((from, until) => move({ from, until }));
   signal.addEventListener("abort", () => chart.destroy());
@@ -54,9 +53,12 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
     const [from, until] = ends(range);
     if (!chosen) return;
     const params = { from: new Date(from).toISOString(), until: new Date(until).toISOString(), series: chosen };
-    const trace = await get<Trace>(url(`${base}/chart`, params), signal);
-    const own = incidents.filter((incident) => incident.series === chosen);
-    chart.show(trace, own.map((incident) => ({ from: Date.parse(incident.started_at), until: Date.parse(incident.ended_at) })), [from, until]);
+    const [trace, own] = await Promise.all([
+      get<Trace>(url(`${base}/chart`, params), signal),
+      all<Incident>(url("/api/v1/anomalies", { pipeline: name, ...params }), signal).catch((): Incident[] => []),
+    ]);
+    const marks = own.flatMap((incident) => incident.members.filter((member) => member.series === params.series));
+    chart.show(trace, marks.map((member) => ({ from: Date.parse(member.started_at), until: Date.parse(member.ended_at) })), [from, until]);
     const scored = trace.anomaly_score.some((score) => score !== null);
     const seen = trace.y.some((value) => value !== null);
     fill(note, trace.warnings?.length ? trace.warnings.join(" ") : scored ? "" : seen ? unscored() : "Nothing is there in this time. Zoom out, or choose another one.");
@@ -65,12 +67,8 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
   const unscored = () => ["Nothing has been scored in this time yet. ", button("Score the history", () => go(`#/jobs?backfill=${encodeURIComponent(name)}`), { class: "small" })];
   const load = async () => {
     const [from, until] = ends(range).map((at) => new Date(at).toISOString());
-    const [listed, found] = await Promise.all([
-      get<{ items: Item[]; warnings: string[] }>(url(`${base}/series`, { from, until }), signal),
-      all<Incident>(url("/api/v1/anomalies", { pipeline: name, from, until }), signal).catch((): Incident[] => []),
-    ]);
+    const listed = await get<{ items: Item[]; warnings: string[] }>(url(`${base}/series`, { from, until }), signal);
     items = listed.items;
-    incidents = found;
     if (!items.some((item) => item.series === chosen) && !query.get("series")) chosen = items[0]?.series ?? "";
     list();
     if (!items.length) fill(note, listed.warnings.length ? listed.warnings.join(" ") : ["The query answers no series. ", h("a", { href: `#/pipelines/${encodeURIComponent(name)}/edit` }, "Look at it")]);
@@ -142,11 +140,11 @@ export const pipeline: View = async ({ path, query, signal, keys }) => {
 
   function table(own: Incident[]): HTMLElement | null {
     if (!own.length) return null;
-    const head = ["Incident", "Highest score", "Verdict"].map((title) => h("th", { scope: "col" }, title));
+    const head = ["Incident", "Severity", "Series", "Highest score", "Verdict"].map((title) => h("th", { scope: "col" }, title));
     const row = (incident: Incident) => {
       const [from, until] = [Date.parse(incident.started_at), Date.parse(incident.ended_at)];
       const room = Math.max(until - from, HOUR) * 3;
-      return h("tr", {}, h("td", {}, h("button", { type: "button", class: "link", onClick: () => move({ from: from - room, until: until + room }) }, `${time(from)} to ${time(until)}`)), h("td", { class: "odd" }, score(incident.peak.score)), h("td", {}, verdicts(incident, read)));
+      return h("tr", {}, h("td", {}, h("button", { type: "button", class: "link", onClick: () => move({ from: from - room, until: until + room }) }, `${time(from)} to ${time(until)}`)), h("td", {}, severityOf(incident)), h("td", {}, incident.series_count > 1 ? who(incident) : "this one"), h("td", { class: "odd" }, score(incident.peak.score)), h("td", {}, verdicts(incident, read)));
     };
     return h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, own.map(row)));
   }

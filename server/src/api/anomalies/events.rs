@@ -11,7 +11,7 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
 
-use super::Anomaly;
+use super::{Anomaly, FEW};
 use crate::api::page::Cursor;
 use crate::api::params::Params;
 use crate::api::problem::Problem;
@@ -90,7 +90,7 @@ impl Follower {
             .iter()
             .map(|row| (Cursor { at_ms: row.changed_ms, id: row.id.clone() }, row.created_ms > since))
             .collect();
-        let anomalies = Anomaly::all(&self.app, rows).await?;
+        let anomalies = Anomaly::all(&self.app, rows, None, FEW).await?;
         for (anomaly, (mark, is_new)) in anomalies.iter().zip(marks) {
             let event = Event::default().id(mark.to_string()).event(if is_new { "new" } else { "changed" });
             let data = serde_json::to_string(anomaly).unwrap_or_default();
