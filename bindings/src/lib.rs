@@ -43,7 +43,7 @@ mod openanomaly {
 ///     An argument is wrong: the message says which, and what is allowed.
 #[pyfunction]
 #[pyo3(
-    signature = (values, horizon, *, model = models::DEFAULT, step_seconds = 60.0, levels = vec![0.025, 0.5, 0.975], parameters = None),
+    signature = (values, horizon, *, model = models::registry::FORECASTER, step_seconds = 60.0, levels = vec![0.025, 0.5, 0.975], parameters = None),
     text_signature = "(values, horizon, *, model='seasonal_naive', step_seconds=60.0, levels=(0.025, 0.5, 0.975), parameters=None)"
 )]
 fn forecast<'py>(

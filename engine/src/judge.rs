@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use models::detect::{Detector, Finding};
 use rayon::prelude::*;
 use tsdb::{Labels, Step, Timestamp};
 
@@ -21,8 +22,8 @@ use crate::context::History;
 use crate::feedback::{Verdict, heeded};
 use crate::mask::{LevelShift, Runs};
 use crate::outlook::{Outlook, Turn, context_start};
-use crate::pipeline::Pipeline;
-use crate::score::{beside_threshold, score};
+use crate::pipeline::{Pipeline, Technique};
+use crate::score::{beside_threshold, detected_score, score};
 use crate::silence::{Quiet, Silence};
 
 /// How far ahead calendars are looked up at a time.
@@ -30,6 +31,12 @@ const LOOK_AHEAD: Duration = Duration::from_secs(86_400);
 
 /// Rows that one thread judges at a time, at least: one alone is not worth a thread.
 const FEWEST_ROWS: usize = 64;
+
+/// The same where each row has a detector, which takes longer.
+const FEWEST_DETECTORS: usize = 4;
+
+/// The part of the points that a detector's band holds where the pipeline's technique names none.
+const USUAL_CONFIDENCE: f64 = 0.95;
 
 /// What is hidden from the contexts of a forecast, by row; nothing of the rows that are not there.
 pub type Masks = BTreeMap<usize, Quiet>;
@@ -69,6 +76,8 @@ pub struct Judge {
 #[derive(Debug, Clone)]
 struct Line {
     calibration: Option<Calibration>,
+    /// What judges the points, where forecasts don't.
+    detector: Option<Detector>,
     runs: Option<Runs>,
     threshold: Option<Threshold>,
     /// The newest scores, as many as a score must stay above 1 for.
@@ -85,7 +94,15 @@ impl Line {
         let anomaly = &pipeline.anomaly;
         let own = anomaly.budget.filter(|budget| budget.share == Share::Series);
         Self {
-            calibration: anomaly.calibrated_level().map(Calibration::new),
+            // A detector's own band is calibrated already.
+            calibration: anomaly.calibrated_level().filter(|_| !pipeline.detects()).map(Calibration::new),
+            detector: pipeline.detects().then(|| {
+                let confidence = match anomaly.technique {
+                    Technique::ConfidenceInterval { confidence_level } => confidence_level,
+                    Technique::ZScore { .. } | Technique::Iqr { .. } => USUAL_CONFIDENCE,
+                };
+                Detector::new(pipeline.step.duration(), confidence)
+            }),
             runs: anomaly.mask_limit.map(|limit| Runs::new(limit, pipeline.step)),
             threshold: own.map(|budget| Threshold::new(budget, pipeline.step)),
             newest: VecDeque::new(),
@@ -125,6 +142,14 @@ struct Row {
     shift: Option<LevelShift>,
 }
 
+impl Row {
+    /// The next point has no score.
+    fn skip(&mut self, has_common_threshold: bool) {
+        self.cells.push([f64::NAN; 5]);
+        self.lasting.extend(has_common_threshold.then_some(f64::NAN));
+    }
+}
+
 impl Judge {
     /// A judge of `pipeline` that has seen nothing.
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
@@ -159,6 +184,9 @@ impl Judge {
         // Every point of the turn is judged by the thresholds of its origin, which may lie in the day before.
         let origin = after - self.pipeline.forecast_schedule.largest_gap() - self.pipeline.data_delay;
         let first = anomaly.budget.map_or(after + step, |budget| budget.since(origin));
+        if self.pipeline.detects() {
+            return first.floor(step) - step.times(1 + Detector::learns_from(step.duration()));
+        }
         match anomaly.calibrated_level() {
             Some(_) => Calibration::since(first, step) - step,
             None => first.floor(step) - step,
@@ -219,7 +247,8 @@ impl Judge {
         let factor = self.threshold.as_mut().map(|threshold| threshold.factor(turn.origin));
         let pipeline = self.pipeline.clone();
         let bench = Bench { pipeline: &pipeline, turn, outlook, history, factor, counts };
-        let rows = self.lines.par_iter_mut().enumerate().with_min_len(FEWEST_ROWS);
+        let fewest = if pipeline.detects() { FEWEST_DETECTORS } else { FEWEST_ROWS };
+        let rows = self.lines.par_iter_mut().enumerate().with_min_len(fewest);
         let rows: Vec<Row> = rows.map(|(row, line)| bench.judge(row, line)).collect();
         self.push(turn, &rows);
         self.until = Some(turn.last);
@@ -298,14 +327,15 @@ impl Bench<'_> {
         let mut done = Row { cells: Vec::with_capacity(actual.len()), lasting: vec![], shift: None };
         for (point, &y) in actual.iter().enumerate() {
             let time = turn.first + step.times(point);
-            let model = outlook.band.at(row, ahead + point - 1);
-            if y.is_nan() || model.expected.is_nan() || line.quiet.covers(time) {
-                done.cells.push([f64::NAN; 5]);
-                done.lasting.extend(self.factor.map(|_| f64::NAN));
+            if y.is_nan() || line.quiet.covers(time) {
+                done.skip(self.factor.is_some());
                 continue;
             }
-            let band = line.calibrate(y, model, ahead + point, time, step).shaped(&pipeline.anomaly);
-            let raw = score(y, band, &pipeline.anomaly);
+            let model = outlook.band.at(row, ahead + point - 1);
+            let Some((band, raw)) = line.judge(y, model, ahead + point, time, pipeline) else {
+                done.skip(self.factor.is_some());
+                continue;
+            };
             self.push(line, time, raw, &mut done);
             let score = factor.map_or(raw, |factor| beside_threshold(raw, factor, y, &pipeline.anomaly));
             let score = heeded(&line.verdicts, time, (y, band.expected), score);
@@ -346,6 +376,29 @@ impl Bench<'_> {
 }
 
 impl Line {
+    /// What was expected of `y`, and how far off it is: by the series' detector, or by the band that `model` gives. `None`
+    /// where neither expects anything.
+    fn judge(
+        &mut self,
+        y: f64,
+        model: Expectation,
+        ahead: usize,
+        time: Timestamp,
+        pipeline: &Pipeline,
+    ) -> Option<(Expectation, f64)> {
+        let anomaly = &pipeline.anomaly;
+        if let Some(detector) = &mut self.detector {
+            let Finding { score, expected, lower, upper, .. } = detector.push(time.millis(), y)?;
+            let band = Expectation { expected, lower, upper }.shaped(anomaly);
+            return Some((band, detected_score(y, band, score, anomaly)));
+        }
+        if model.expected.is_nan() {
+            return None;
+        }
+        let band = self.calibrate(y, model, ahead, time, pipeline.step).shaped(anomaly);
+        Some((band, score(y, band, anomaly)))
+    }
+
     /// The band that `model` gives, as wide as it must be; then learns what came.
     fn calibrate(&mut self, y: f64, model: Expectation, ahead: usize, time: Timestamp, step: Step) -> Expectation {
         let Some(calibration) = &mut self.calibration else { return model };

@@ -93,6 +93,13 @@ impl Outlook {
         Ok(Self { origin, forecast, band, masks })
     }
 
+    /// What is known of the points after `origin` where no forecast judges them: nothing.
+    pub fn none(origin: Timestamp, pipeline: &Pipeline) -> Self {
+        let forecast = models::Forecast::unknown(0, levels(pipeline), pipeline.horizon_points);
+        let band = Band::around(&forecast, &pipeline.anomaly).expect("no quantiles don't cross");
+        Self { origin, forecast, band, masks: Masks::new() }
+    }
+
     /// The same where other points are hidden: `None` where `masks` are those that it was made with. Only series that
     /// see something else are forecast again.
     ///

@@ -81,6 +81,11 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Whether points are judged by a detector of their own, not by forecasts.
+    pub fn detects(&self) -> bool {
+        self.model.detects()
+    }
+
     /// Reads the one pipeline of a YAML or JSON document. `origin` is the file's name, for messages.
     ///
     /// ```

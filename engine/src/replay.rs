@@ -104,6 +104,16 @@ pub fn advance(
 ) -> Result<Vec<LevelShift>, ForecastError> {
     let pipeline = judge.pipeline().clone();
     let mut shifts = vec![];
+    if pipeline.detects() {
+        for (turn, _) in turns {
+            let judged = judge.judge(*turn, &Outlook::none(turn.origin, &pipeline), history, counts);
+            shifts.extend(judged.shifts);
+            if let Some(sheet) = &mut sheet {
+                sheet.fill(turn.first, &judged.rows);
+            }
+        }
+        return Ok(shifts);
+    }
     for batch in turns.chunks(BATCH) {
         let masks: Vec<Masks> = batch.iter().map(|(turn, _)| judge.masks(history, turn.origin)).collect();
         let make = |((turn, known), masks): (&(Turn, Vec<Known>), Masks)| {

@@ -53,6 +53,14 @@ pub fn score(actual: f64, band: Expectation, anomaly: &Anomaly) -> f64 {
     deviation
 }
 
+/// The score of `actual` where a detector says `detected`, and expected `band`: 0 where the deviation is on a side that
+/// doesn't count or smaller than the least that does; at least `score_outside_data_range` outside the data's range.
+pub fn detected_score(actual: f64, band: Expectation, detected: f64, anomaly: &Anomaly) -> f64 {
+    let (lowest, highest) = anomaly.data_range;
+    let score = if counts(actual, band, anomaly) { detected.min(HIGHEST_SCORE) } else { 0.0 };
+    if actual < lowest || actual > highest { score.max(anomaly.score_outside_data_range) } else { score }
+}
+
 /// What a `score` of [`score`] is where a budget of alerts has moved the threshold: `factor` becomes 1. What can never be
 /// right stays as it is.
 pub fn beside_threshold(score: f64, factor: f64, actual: f64, anomaly: &Anomaly) -> f64 {
@@ -64,19 +72,26 @@ pub fn beside_threshold(score: f64, factor: f64, actual: f64, anomaly: &Anomaly)
 fn deviation_score(actual: f64, band: Expectation, anomaly: &Anomaly) -> f64 {
     let is_above = actual > band.expected;
     let deviation = (actual - band.expected).abs();
-    let side = |sides: crate::pipeline::Sides| if is_above { sides.above } else { sides.below };
-    let counts = match anomaly.detection_direction {
-        Direction::Both => true,
-        Direction::AboveExpected => is_above,
-        Direction::BelowExpected => !is_above,
-    };
-    let too_small = deviation < side(anomaly.min_dev_from_expected)
-        || deviation < side(anomaly.min_rel_dev_from_expected) * band.expected.abs();
-    if deviation == 0.0 || !counts || too_small {
+    if deviation == 0.0 || !counts(actual, band, anomaly) {
         return 0.0;
     }
     let half_width = if is_above { band.upper - band.expected } else { band.expected - band.lower };
     deviation / half_width
+}
+
+/// Whether the deviation of `actual` is on a side that counts, and large enough.
+fn counts(actual: f64, band: Expectation, anomaly: &Anomaly) -> bool {
+    let is_above = actual > band.expected;
+    let deviation = (actual - band.expected).abs();
+    let side = |sides: crate::pipeline::Sides| if is_above { sides.above } else { sides.below };
+    let is_on_a_side = match anomaly.detection_direction {
+        Direction::Both => true,
+        Direction::AboveExpected => is_above,
+        Direction::BelowExpected => !is_above,
+    };
+    is_on_a_side
+        && deviation >= side(anomaly.min_dev_from_expected)
+        && deviation >= side(anomaly.min_rel_dev_from_expected) * band.expected.abs()
 }
 
 #[cfg(test)]

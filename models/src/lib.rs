@@ -3,8 +3,10 @@
 //! Every model is a [`Forecaster`]: a batch of contexts goes in, quantiles `[series, level, step ahead]` come out.
 //! Only this crate knows tensors and algorithms.
 
+mod auto;
 mod buckets;
 mod cascade;
+pub mod detect;
 pub mod entry;
 mod ets;
 pub mod forecast;

@@ -4,12 +4,13 @@ use crate::entry::{BuildError, Built, Entry, join};
 use crate::resources::Resources;
 use crate::spec::ModelSpec;
 use crate::{
-    cascade, ets, holt_winters, mad, mstl, onnx, quantile, remote, rolling_quantile, seasonal_naive, seasonal_std,
-    zscore,
+    auto, cascade, ets, holt_winters, mad, mstl, onnx, quantile, remote, rolling_quantile, seasonal_naive,
+    seasonal_std, zscore,
 };
 
 /// All models, the ones to try first at the top.
 pub const MODELS: &[Entry] = &[
+    auto::ENTRY,
     onnx::entry::NANO,
     mstl::ENTRY,
     holt_winters::ENTRY,
@@ -24,7 +25,10 @@ pub const MODELS: &[Entry] = &[
 ];
 
 /// The id of the model that is used where none is named.
-pub const DEFAULT: &str = "mstl";
+pub const DEFAULT: &str = "auto";
+
+/// The id of the model that forecasts where none is named.
+pub const FORECASTER: &str = "mstl";
 
 /// Builds the model of `spec`, by its id or an alias of it. Parameters are checked; nothing is read, loaded or asked yet,
 /// so that a specification can be checked by building it with [`Resources::default`].

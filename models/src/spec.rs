@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::{auto, registry};
+
 /// A model by its id, where it runs, and what it is told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelSpec {
@@ -17,6 +19,11 @@ impl ModelSpec {
     /// The model `id` in this program, with `parameters`.
     pub fn local(id: impl Into<String>, parameters: Map<String, Value>) -> Self {
         Self { id: id.into(), endpoint: None, parameters }
+    }
+
+    /// Whether points are judged by a [`Detector`](crate::detect::Detector) of their own, not by forecasts.
+    pub fn detects(&self) -> bool {
+        self.endpoint.is_none() && registry::entry(&self.id).is_some_and(|entry| entry.id == auto::ENTRY.id)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cli::models::runtime::fetch_shown;
 pub const FIRST: &str = "nano";
 
 /// What takes its place where that can't be had.
-pub const SECOND: &str = models::registry::DEFAULT;
+pub const SECOND: &str = models::registry::FORECASTER;
 
 /// The first choice, ready to forecast; where it can't be had, the second, and `tell` hears why.
 pub fn choose(resources: &Resources, tell: impl FnOnce(String)) -> (ModelSpec, Arc<dyn Forecaster>) {

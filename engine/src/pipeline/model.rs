@@ -3,8 +3,9 @@
 use models::{BuildError, Endpoint, Format, ModelSpec, Resources, registry};
 
 use super::Covariate;
+use super::Mode;
 use super::check::{query, url};
-use super::raw::{ModelType, RawModel, RawPipeline, SerializationFormat, SeriesType};
+use super::raw::{ModelType, RawModel, RawPipeline, RawTechnique, SerializationFormat, SeriesType};
 use super::read::{At, Field, Reader};
 
 /// The name of a remote model that is given none.
@@ -19,7 +20,7 @@ pub(super) struct Inputs {
 
 pub(super) fn inputs(raw: &RawPipeline, reader: &mut Reader) -> Option<Inputs> {
     let covariates = covariates(raw, reader);
-    let (model, takes_joint) = model(&raw.model.as_ref()?.value, reader)?;
+    let (model, takes_joint) = model(&raw.model.as_ref()?.value, default(raw), reader)?;
     let (kind, covariates) = (raw.series_type.as_ref()?, covariates?);
     let together = kind.value == SeriesType::Multivariate;
     if (together || !covariates.is_empty()) && !takes_joint {
@@ -30,13 +31,23 @@ pub(super) fn inputs(raw: &RawPipeline, reader: &mut Reader) -> Option<Inputs> {
     Some(Inputs { model, together, covariates })
 }
 
-fn model(raw: &RawModel, reader: &mut Reader) -> Option<(ModelSpec, bool)> {
+/// The local model of a pipeline that names none: a forecaster where forecasts are what is asked for, since a detector has no
+/// settings to train, no multiples of a deviation, and looks at one series at a time.
+fn default(raw: &RawPipeline) -> &'static str {
+    let is_trained = raw.training.as_ref().and_then(|at| at.value.enabled.as_ref()).is_some_and(|at| at.value);
+    let technique = raw.anomaly.as_ref().and_then(|at| at.value.technique.as_ref());
+    let has_band = technique.is_some_and(|at| at.value != RawTechnique::ConfidenceInterval);
+    let only_forecasts = raw.mode.as_ref().is_some_and(|at| at.value == Mode::ForecastOnly);
+    if is_trained || has_band || only_forecasts { registry::FORECASTER } else { registry::DEFAULT }
+}
+
+fn model(raw: &RawModel, default: &'static str, reader: &mut Reader) -> Option<(ModelSpec, bool)> {
     let (kind, parameters) = (raw.kind.as_ref()?, raw.parameters.as_ref()?);
     let endpoint = match kind.value {
         ModelType::Local => local(raw, reader)?,
         ModelType::Remote => Some(remote(raw, kind, reader)?),
     };
-    let default = if endpoint.is_some() { REMOTE } else { registry::DEFAULT };
+    let default = if endpoint.is_some() { REMOTE } else { default };
     let id = raw.id.as_ref().map_or(default, |at| &at.value).to_owned();
     let spec = ModelSpec { id, endpoint, parameters: parameters.value.clone() };
     // The registry repeats what it was given, however long that is.

@@ -10,7 +10,7 @@ use engine::incident;
 use engine::pipeline::Pipeline;
 use engine::pipeline::duration::Show;
 use engine::replay::replay;
-use models::ForecastError;
+use models::{ForecastError, ModelSpec};
 use tsdb::{Frame, Step, Timestamp};
 
 use super::model::{Chosen, ModelArgs};
@@ -66,10 +66,10 @@ Exit codes: 0 done, 1 failed, 2 wrong flags, 3 anomalies found (with --fail-on-a
 /// The source can't be read, the model fails, or the result can't be written.
 pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, CliError> {
     let form = args.output.form(terminal)?;
-    let Chosen { id, forecaster: model } = args.model.choose()?;
+    let Chosen { spec, forecaster: model } = args.model.judging()?;
     let server_context = args.judge.context.unwrap_or(Span::Duration(7 * DAY));
     let frame = args.source.read(server_context, terminal)?;
-    let plan = Plan::new(args, &frame)?;
+    let plan = Plan::new(args, &spec, &frame)?;
     let started = Instant::now();
     let history = History::of(shifted(frame.clone(), -plan.offset));
     let model = Shown::new(model, plan.forecasts());
@@ -81,7 +81,7 @@ pub fn detect(args: &DetectArgs, terminal: &mut Terminal) -> Result<ExitCode, Cl
     }
     let report = Report {
         source: args.source.title(),
-        settings: plan.settings(&id, args),
+        settings: plan.settings(&spec.id, args),
         incidents: incident::incidents(&scored.score, incident::PAUSE),
         scored: with_gaps_filled(scored, &frame),
         took,
@@ -102,10 +102,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: &DetectArgs, frame: &Frame) -> Result<Self, CliError> {
+    fn new(args: &DetectArgs, model: &ModelSpec, frame: &Frame) -> Result<Self, CliError> {
         let (step, points) = (frame.step(), frame.points());
         let mut pipeline = args.judge.pipeline(step, CONFIDENCE);
         pipeline.mode = engine::pipeline::Mode::AnomalyOnly;
+        pipeline.model = model.clone();
         let window = pipeline.context_points;
         let learned = args.judge.context.map_or_else(|| warm_up(step, points).min(window), |_| window);
         let after = match args.source.start(frame.end()) {

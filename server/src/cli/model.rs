@@ -10,8 +10,8 @@ use crate::preferred;
 
 /// The model that was chosen, ready to forecast.
 pub struct Chosen {
-    /// Its id.
-    pub id: String,
+    /// What was chosen.
+    pub spec: ModelSpec,
     /// The model itself.
     pub forecaster: Arc<dyn Forecaster>,
 }
@@ -20,7 +20,7 @@ pub struct Chosen {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The model; `openanomaly models list` shows them all [default: nano, or without a --param mstl where ONNX Runtime can't be had].
+    /// The model; `openanomaly models list` shows them all [default: auto; to predict nano, or without a --param mstl where ONNX Runtime can't be had].
     #[arg(short, long, value_name = "ID")]
     pub model: Option<String>,
     /// A parameter of the model, such as context=1000, or with --model mstl season=1d; may be repeated.
@@ -46,12 +46,24 @@ impl ModelArgs {
         let resources = Resources::default();
         if self.model.is_none() && self.param.is_empty() {
             let (spec, forecaster) = preferred::choose(&resources, |reason| tracing::warn!("{reason}"));
-            return Ok(Chosen { id: spec.id, forecaster });
+            return Ok(Chosen { spec, forecaster });
         }
-        let spec = ModelSpec::local(self.model.as_deref().unwrap_or(preferred::FIRST), self.parameters()?);
-        let forecaster = models::build(&spec, &resources)?;
+        self.built(preferred::FIRST, &resources)
+    }
+
+    /// The model that judges points, ready.
+    ///
+    /// # Errors
+    /// An unknown model, parameters that it doesn't take, or one that can't be had.
+    pub fn judging(&self) -> Result<Chosen, CliError> {
+        self.built(models::DEFAULT, &Resources::default())
+    }
+
+    fn built(&self, default: &str, resources: &Resources) -> Result<Chosen, CliError> {
+        let spec = ModelSpec::local(self.model.as_deref().unwrap_or(default), self.parameters()?);
+        let forecaster = models::build(&spec, resources)?;
         forecaster.prepare()?;
-        Ok(Chosen { id: spec.id, forecaster })
+        Ok(Chosen { spec, forecaster })
     }
 }
 

@@ -57,7 +57,8 @@ pub fn predict(args: &PredictArgs, terminal: &mut Terminal) -> Result<(), CliErr
     if matches!(form, Form::Html | Form::Parquet) {
         return Err(CliError::Usage("predict writes table, csv or json".into()));
     }
-    let Chosen { id, forecaster: model } = args.model.choose()?;
+    let Chosen { spec, forecaster: model } = args.model.choose()?;
+    let id = spec.id;
     let levels = levels(&args.ahead.quantile)?;
     let frame = args.source.read(Span::Points(0), terminal)?;
     let frame = between(&frame, args.source.start(frame.end()), args.source.to);

@@ -30,7 +30,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     dataset: PathBuf,
     /// The model; `openanomaly models list` shows them all.
-    #[arg(long, value_name = "ID", default_value = models::DEFAULT)]
+    #[arg(long, value_name = "ID", default_value = models::registry::FORECASTER)]
     model: String,
     /// A parameter that the model has already, such as trend=false; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]

@@ -19,7 +19,7 @@ use crate::render::format::{Ink, count, number};
 use crate::render::table;
 
 /// The models that are tried where none is named: those that are cheap enough for any number of series.
-const MODELS: [&str; 5] = [models::DEFAULT, "seasonal_naive", "holt_winters", "std", "rolling_quantile"];
+const MODELS: [&str; 6] = [models::DEFAULT, "mstl", "seasonal_naive", "holt_winters", "std", "rolling_quantile"];
 
 /// The part of what is judged that candidates are chosen on; they are proven on the rest.
 const CHOSEN_ON: f64 = 0.6;
