@@ -21,7 +21,8 @@ fn score(c: &mut Criterion) {
     let model = models::build(&pipeline.model, &models::Resources::default()).expect("the model is there");
     let history = History::of(frame(&pods(SERIES), START, WEEK + 1));
     let last = history.end();
-    let outlook = Outlook::at(last - STEP.duration(), &pipeline, &*model, &history, &[], Masks::new()).expect("the series are long");
+    let outlook = Outlook::at(last - STEP.duration(), &pipeline, &*model, &history, &[], Masks::new())
+        .expect("the series are long");
     let turn = Turn { origin: outlook.origin, first: last, last };
 
     group.throughput(Throughput::Elements((SERIES * pipeline.horizon_points) as u64));

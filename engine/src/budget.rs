@@ -70,7 +70,8 @@ impl FromStr for Budget {
         };
         let (alerts, per) = rate.split_once('/').ok_or_else(|| BudgetError(format!("found no / in {text:?}")))?;
         let number = alerts.trim().parse::<f64>().ok().filter(|alerts| *alerts > 0.0 && *alerts <= 1e6);
-        let alerts = number.ok_or_else(|| BudgetError(format!("found {alerts:?}, no number above 0, at most 1000000")))?;
+        let alerts =
+            number.ok_or_else(|| BudgetError(format!("found {alerts:?}, no number above 0, at most 1000000")))?;
         Ok(Self { alerts, per: period(per.trim())?, share })
     }
 }
@@ -83,7 +84,10 @@ fn period(text: &str) -> Result<Duration, BudgetError> {
     match duration::parse(text) {
         Ok(length) if length >= HOUR => Ok(length),
         Ok(_) => Err(BudgetError(format!("found {text:?}, which is shorter than an hour"))),
-        Err(error) => Err(BudgetError(format!("found {text:?}, which is none of hour, day, week, month, year, and no duration, since {}", error.reason))),
+        Err(error) => Err(BudgetError(format!(
+            "found {text:?}, which is none of hour, day, week, month, year, and no duration, since {}",
+            error.reason
+        ))),
     }
 }
 

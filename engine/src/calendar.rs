@@ -36,17 +36,15 @@ pub struct Calendar {
 impl Calendar {
     /// Those of its ranges that touch the time from `from` to `until`, both included.
     pub fn silences(&self, from: Timestamp, until: Timestamp) -> Vec<Silence> {
-        let silence = |range: Range<Timestamp>| Silence {
-            from: range.start,
-            until: range.end,
-            matchers: self.matchers.clone(),
-        };
+        let silence =
+            |range: Range<Timestamp>| Silence { from: range.start, until: range.end, matchers: self.matchers.clone() };
         match &self.when {
             When::Once(range) => {
                 (range.start <= until && range.end > from).then(|| silence(range.clone())).into_iter().collect()
             }
             When::Recurring { schedule, length } => {
-                let ticks = std::iter::successors(Some(schedule.last_until(from)), |tick| Some(schedule.next_after(*tick)));
+                let ticks =
+                    std::iter::successors(Some(schedule.last_until(from)), |tick| Some(schedule.next_after(*tick)));
                 let ranges = ticks.take_while(|tick| *tick <= until).map(|tick| tick..tick + *length);
                 ranges.filter(|range| range.end > from).map(silence).collect()
             }
@@ -68,7 +66,8 @@ mod tests {
         let calendar = Calendar { name: "c".into(), when: when.clone(), matchers: vec![] };
         let found: Vec<(Timestamp, Timestamp)> =
             calendar.silences(at(from), at(until)).iter().map(|silence| (silence.from, silence.until)).collect();
-        let expected: Vec<(Timestamp, Timestamp)> = expected.iter().map(|(from, until)| (at(from), at(until))).collect();
+        let expected: Vec<(Timestamp, Timestamp)> =
+            expected.iter().map(|(from, until)| (at(from), at(until))).collect();
         assert_eq!(found, expected, "{when:?} from {from} to {until}");
     }
 

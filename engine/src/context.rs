@@ -239,7 +239,10 @@ mod tests {
         assert_eq!(all(&history, 0), text(&[GAP, GAP, 5.0, GAP, GAP]));
         assert!(!history.forget_ended(Timestamp::from_seconds(2)));
         history.forget_before(Timestamp::from_seconds(2));
-        assert_eq!((history.start(), text(history.range(0, history.start(), history.end()))), (Timestamp::from_seconds(2), text(&[5.0, GAP, GAP])));
+        assert_eq!(
+            (history.start(), text(history.range(0, history.start(), history.end()))),
+            (Timestamp::from_seconds(2), text(&[5.0, GAP, GAP]))
+        );
         history.extend(&frame(5, &[("c", &[6.0])]), 10);
         assert_eq!(all(&history, 0), text(&[5.0, GAP, GAP, 6.0]));
     }

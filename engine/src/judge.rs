@@ -326,14 +326,7 @@ impl Bench<'_> {
 
 impl Line {
     /// The band that `model` gives, as wide as it must be; then learns what came.
-    fn calibrate(
-        &mut self,
-        y: f64,
-        model: Expectation,
-        ahead: usize,
-        time: Timestamp,
-        step: Step,
-    ) -> Expectation {
+    fn calibrate(&mut self, y: f64, model: Expectation, ahead: usize, time: Timestamp, step: Step) -> Expectation {
         let Some(calibration) = &mut self.calibration else { return model };
         calibration.go_to(time, step);
         let band = calibration.widen(model, ahead);
@@ -379,7 +372,8 @@ mod tests {
 
     fn frame(points: i64, value: impl Fn(i64) -> f64) -> Frame {
         let values = (0..points).map(value).collect();
-        Frame::new(vec![Labels::metric("up")], at(0), Step::from_millis(1000).unwrap(), points as usize, values).unwrap()
+        Frame::new(vec![Labels::metric("up")], at(0), Step::from_millis(1000).unwrap(), points as usize, values)
+            .unwrap()
     }
 
     /// What a judge makes of the points from 100 s on: value, expected value, edges and score of each, and shifts.
@@ -411,7 +405,8 @@ mod tests {
             let size = request.levels.len() * request.horizon;
             for (context, row) in request.contexts.iter().zip(forecast.values_mut().chunks_mut(size)) {
                 let known: Vec<f64> = context.iter().copied().filter(|value| !value.is_nan()).collect();
-                let (low, high) = known.iter().fold((f64::MAX, f64::MIN), |ends, value| (ends.0.min(*value), ends.1.max(*value)));
+                let (low, high) =
+                    known.iter().fold((f64::MAX, f64::MIN), |ends, value| (ends.0.min(*value), ends.1.max(*value)));
                 let mean = known.iter().sum::<f64>() / known.len() as f64;
                 for (level, row) in request.levels.as_slice().iter().zip(row.chunks_mut(request.horizon)) {
                     row.fill(mean + (level - 0.5) * (high - low));
@@ -534,7 +529,8 @@ mod tests {
     fn rows_may_come_go_and_change_their_places() {
         let row = |name: &str| Labels::metric(name);
         let frame = |names: &[&str]| {
-            let values = names.iter().flat_map(|name| (0..700).map(|at| noise(at + name.len() as i64 * 1000))).collect();
+            let values =
+                names.iter().flat_map(|name| (0..700).map(|at| noise(at + name.len() as i64 * 1000))).collect();
             let series = names.iter().map(|name| row(name)).collect();
             History::of(Frame::new(series, at(0), Step::from_millis(1000).unwrap(), 700, values).unwrap())
         };
@@ -545,7 +541,15 @@ mod tests {
             for (history, (after, until)) in histories.into_iter().zip(spans) {
                 crate::replay::go_on(&mut judge, &LastValue, history, at(after), at(until)).unwrap();
             }
-            judge.lines.iter().map(|line| line.calibration.as_ref().map(|one| one.widen(Expectation { expected: 0.0, lower: -1.0, upper: 1.0 }, 1))).collect::<Vec<_>>()
+            judge
+                .lines
+                .iter()
+                .map(|line| {
+                    line.calibration
+                        .as_ref()
+                        .map(|one| one.widen(Expectation { expected: 0.0, lower: -1.0, upper: 1.0 }, 1))
+                })
+                .collect::<Vec<_>>()
         };
         let (both, turned, one) = (frame(&["a", "bb"]), frame(&["bb", "a"]), frame(&["bb"]));
         let [a, b] = &widths([&both, &both, &both])[..] else { panic!("two rows") };

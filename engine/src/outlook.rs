@@ -167,7 +167,8 @@ fn context<'a>(values: &'a [f64], first: Timestamp, pipeline: &Pipeline, mask: O
     }
     let step = pipeline.step.millis();
     for range in mask.map(Quiet::ranges).unwrap_or_default() {
-        let offset = |time: Timestamp| (-(first.millis() - time.millis()).div_euclid(step)).clamp(0, values.len() as i64);
+        let offset =
+            |time: Timestamp| (-(first.millis() - time.millis()).div_euclid(step)).clamp(0, values.len() as i64);
         let (from, until) = (offset(range.start) as usize, offset(range.end) as usize);
         context.to_mut()[from..until].fill(f64::NAN);
     }

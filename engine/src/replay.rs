@@ -153,8 +153,11 @@ mod tests {
     /// Where nothing was anomalous, a score depends on what came in the two epochs before it.
     #[test]
     fn it_does_not_matter_where_a_replay_begins() {
-        let (early, late) = (scores(&learning(), eventful(719), 100, 718), scores(&learning(), eventful(719), 690, 718));
-        let tail = |scores: &[f64]| -> Vec<f64> { scores.chunks(scores.len() / 3).flat_map(|row| row[row.len() - 28..].to_vec()).collect() };
+        let (early, late) =
+            (scores(&learning(), eventful(719), 100, 718), scores(&learning(), eventful(719), 690, 718));
+        let tail = |scores: &[f64]| -> Vec<f64> {
+            scores.chunks(scores.len() / 3).flat_map(|row| row[row.len() - 28..].to_vec()).collect()
+        };
         assert_eq!(format!("{:?}", tail(&early)), format!("{:?}", tail(&late)));
     }
 }

@@ -12,7 +12,9 @@ use tsdb::{Labels, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MatcherError {
     /// It is not of the form that Prometheus has.
-    #[error("found `{text}`, in which {reason}; expected a label, one of = != =~ !~ and a value in quotes, such as zone=\"b\"")]
+    #[error(
+        "found `{text}`, in which {reason}; expected a label, one of = != =~ !~ and a value in quotes, such as zone=\"b\""
+    )]
     Syntax {
         /// What was read.
         text: String,

@@ -14,7 +14,9 @@ use tsdb::{
 };
 
 use crate::calendar::{Calendar, When};
-use crate::pipeline::{Anomaly, Calibration, Direction, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique};
+use crate::pipeline::{
+    Anomaly, Calibration, Direction, MetricFormat, Missing, Mode, Output, Pipeline, Sides, Technique,
+};
 use crate::schedule::Schedule;
 
 /// A pipeline of a step of 1 s, contexts of 20 points and a forecast every 10 s. Its scores depend on nothing before.
@@ -71,10 +73,7 @@ pub(crate) fn learning() -> Pipeline {
     let mut pipeline = pipeline();
     pipeline.anomaly.calibration = Calibration::Conformal;
     pipeline.anomaly.mask_limit = Some(Duration::from_secs(8));
-    let when = When::Recurring {
-        schedule: Schedule::Every(Duration::from_secs(50)),
-        length: Duration::from_secs(5),
-    };
+    let when = When::Recurring { schedule: Schedule::Every(Duration::from_secs(50)), length: Duration::from_secs(5) };
     pipeline.calendars = vec![Calendar { name: "pause".into(), when, matchers: vec!["row=\"2\"".parse().unwrap()] }];
     pipeline
 }

@@ -198,7 +198,8 @@ fn how_scores_are_kept_honest_is_read() {
     let summer = nightly.silences(time("2026-07-01T00:00:00Z"), time("2026-07-01T12:00:00Z"));
     assert_eq!(summer[0].from, time("2026-07-01T00:30:00Z"), "the clock of the pipeline's own zone");
     let silent = |calendar: &Calendar, series: &str| {
-        calendar.silences(time("2026-07-01T00:31:00Z"), time("2026-07-01T01:01:00Z"))[0].is_for(&series.parse().unwrap())
+        calendar.silences(time("2026-07-01T00:31:00Z"), time("2026-07-01T01:01:00Z"))[0]
+            .is_for(&series.parse().unwrap())
     };
     assert!(silent(nightly, "up{zone=\"b\", job=\"x\"}") && !silent(nightly, "up{zone=\"b\"}"));
     assert!(silent(hourly, "up{job=\"y\"}") && !silent(hourly, "up{zone=\"b\", job=\"y\"}"));

@@ -334,7 +334,15 @@ mod tests {
     #[test]
     fn what_a_pass_did_can_be_read() {
         let metrics = Metrics::new(Timestamp::from_seconds(5));
-        let report = Report { series: 3, scored: 10, anomalous: 2, inside: 7, uncalibrated: 1, budget_used: Some(0.5), ..Report::default() };
+        let report = Report {
+            series: 3,
+            scored: 10,
+            anomalous: 2,
+            inside: 7,
+            uncalibrated: 1,
+            budget_used: Some(0.5),
+            ..Report::default()
+        };
         metrics.pass("cpu", "anomaly", Duration::from_millis(20), "success");
         metrics.succeeded("cpu", "anomaly", Timestamp::from_seconds(62), Timestamp::from_seconds(60), &report);
         metrics.reloaded(true);

@@ -115,11 +115,16 @@ fn mask_limit(raw: &RawAnomaly, step: Step, context_points: usize, reader: &mut 
     let most = step.times(context_points / 2);
     let found = Show(at.value.0);
     if !masks.value {
-        return reader.refuse_at(at, format!("found {found}, but nothing is hidden, since `mask_anomalies` is false; leave it out"));
+        return reader.refuse_at(
+            at,
+            format!("found {found}, but nothing is hidden, since `mask_anomalies` is false; leave it out"),
+        );
     }
     if at.value.0 < step.duration() || at.value.0 > most {
         let (step, most) = (Show(step.duration()), Show(most));
-        let message = format!("found {found}; expected at least a step, {step}, and at most half of `context_window`, {most}, so that something is left to learn from");
+        let message = format!(
+            "found {found}; expected at least a step, {step}, and at most half of `context_window`, {most}, so that something is left to learn from"
+        );
         return reader.refuse_at(at, message);
     }
     Some(Some(at.value.0))

@@ -54,9 +54,15 @@ fn when(raw: &RawCalendar, zone: &TimeZone, reader: &mut Reader) -> Option<When>
             Some(When::Recurring { schedule: times, length: length.value.0 })
         }
         _ => {
-            let written = [is(&raw.from, "from"), is(&raw.until, "until"), is(&raw.schedule, "schedule"), is(&raw.duration, "duration")];
+            let written = [
+                is(&raw.from, "from"),
+                is(&raw.until, "until"),
+                is(&raw.schedule, "schedule"),
+                is(&raw.duration, "duration"),
+            ];
             let written: Vec<&str> = written.into_iter().flatten().collect();
-            let found = if written.is_empty() { "no time".to_owned() } else { format!("only {}", written.join(" and ")) };
+            let found =
+                if written.is_empty() { "no time".to_owned() } else { format!("only {}", written.join(" and ")) };
             let found = if written.len() > 2 { written.join(", ") } else { found };
             // The name says which of the calendars it is, whether it is written or not.
             let field = place.field.trim_end_matches(".name").to_owned();
@@ -76,7 +82,8 @@ fn once(from: &At<String>, until: &At<String>, zone: &TimeZone, reader: &mut Rea
     if first < end {
         return Some(When::Once(first..end));
     }
-    reader.refuse_at(until, format!("found {}, which is not after `from`, {}", quoted(&until.value), quoted(&from.value)))
+    reader
+        .refuse_at(until, format!("found {}, which is not after `from`, {}", quoted(&until.value), quoted(&from.value)))
 }
 
 /// The moment that a text means in `zone`.

@@ -102,7 +102,8 @@ async fn fill(
     loop {
         let after = Timestamp::from_millis(place.after_ms);
         let end = bound(&*task.unless_stopped(task.app.standings.seat(&name)).await?, &backfill, task, until);
-        let Some(Piece { scored, until: last, warnings, shifts }) = task.unless_stopped(backfill.score(after, end)).await??
+        let Some(Piece { scored, until: last, warnings, shifts }) =
+            task.unless_stopped(backfill.score(after, end)).await??
         else {
             return Ok(place);
         };
