@@ -574,7 +574,7 @@ mod tests {
         };
         let (both, turned, one) = (frame(&["a", "bb"]), frame(&["bb", "a"]), frame(&["bb"]));
         let [a, b] = &widths([&both, &both, &both])[..] else { panic!("two rows") };
-        assert_eq!(widths([&both, &turned, &turned]), [b.clone(), a.clone()]);
+        assert_eq!(widths([&both, &turned, &turned]), [*b, *a]);
         // A row that is away for a while keeps what was learned of it; it had no points meanwhile.
         assert_eq!(widths([&both, &one, &both])[1], *b);
         assert_ne!(widths([&both, &one, &both])[0], *a);
