@@ -36,7 +36,8 @@ fn score(c: &mut Criterion) {
         for point in 0..points {
             let first = last - STEP.times(points - point);
             let turn = Turn { origin: first - STEP.duration(), first, last: first };
-            let outlook = Outlook { origin: turn.origin, ..outlook.clone() };
+            let mut outlook = outlook.clone();
+            outlook.origin = turn.origin;
             judge.judge(turn, &outlook, &history, true);
         }
         group.bench_function(name, |b| {

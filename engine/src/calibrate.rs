@@ -38,10 +38,10 @@ const RATES: (f64, f64) = (0.1, 6.0);
 const FAR: f64 = 5.0;
 
 /// …for so many points: then it is how things are now.
-const PATIENCE: f32 = 24.0;
+const PATIENCE: f64 = 24.0;
 
 /// How much patience comes back with every other point.
-const RECOVERY: f32 = 0.02;
+const RECOVERY: f64 = 0.02;
 
 /// So many points must lie beyond an edge to read it off the window.
 const TOLD: f64 = 5.0;
@@ -143,14 +143,15 @@ fn group(ahead: usize) -> usize {
 /// What was learned since the begin of an epoch; two epochs at most.
 #[derive(Clone, Debug)]
 struct State {
-    /// In half-widths of the model's band and over the spread of their group; sorted.
-    residuals: Vec<f32>,
+    /// In half-widths of the model's band and over the spread of their group; sorted. Not rounded to f32: a store that keeps
+    /// 15 digits would then make differences of 1e-8 out of those of 1e-15.
+    residuals: Vec<f64>,
     /// The rates that the edges are read off at.
     rates: Sides,
     /// How much patience is used up.
-    frozen: f32,
+    frozen: f64,
     /// The sizes of the residuals of each group: their sum, and how many.
-    groups: [(f32, f32); GROUPS],
+    groups: [(f64, f64); GROUPS],
 }
 
 impl State {
@@ -162,9 +163,9 @@ impl State {
     /// How large residuals of a group are beside those of all groups.
     fn spread(&self, group: usize) -> f64 {
         let (sum, count) = self.groups.iter().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));
-        let mean = f64::from(sum) / f64::from(count).max(1.0);
+        let mean = sum / f64::max(count, 1.0);
         let (sum, count) = self.groups[group];
-        if mean > 0.0 { (f64::from(sum) + SHRINKAGE * mean) / (f64::from(count) + SHRINKAGE) / mean } else { 1.0 }
+        if mean > 0.0 { (sum + SHRINKAGE * mean) / (count + SHRINKAGE) / mean } else { 1.0 }
     }
 
     /// What the half-widths of the model's band are to be multiplied with.
@@ -174,8 +175,8 @@ impl State {
             let sure = (count as f64 / SURE as f64).min(1.0);
             spread * (sure * edge + (1.0 - sure) * edge.max(UNSURE)).max(0.0)
         };
-        let below = tail(count, self.rates.below, |at| -f64::from(self.residuals[at]));
-        let above = tail(count, self.rates.above, |at| f64::from(self.residuals[count - 1 - at]));
+        let below = tail(count, self.rates.below, |at| -self.residuals[at]);
+        let above = tail(count, self.rates.above, |at| self.residuals[count - 1 - at]);
         Sides { below: factor(below), above: factor(above) }
     }
 
@@ -191,9 +192,9 @@ impl State {
         } else {
             self.frozen = (self.frozen - RECOVERY).max(0.0);
         }
-        let scaled = (residual / self.spread(group)) as f32;
+        let scaled = residual / self.spread(group);
         let (sum, count) = &mut self.groups[group];
-        *sum += residual.abs().min(factors.below.max(factors.above)) as f32;
+        *sum += residual.abs().min(factors.below.max(factors.above));
         *count += 1.0;
         let at = self.residuals.partition_point(|known| *known < scaled);
         self.residuals.insert(at, scaled);

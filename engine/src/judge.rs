@@ -589,6 +589,27 @@ mod tests {
         assert!(each.iter().all(|rate| (0.5..=4.0).contains(rate)), "{each:?}");
     }
 
+    /// A threshold and a calibration depend on whole days and epochs before a point, so whoever begins later has the same.
+    #[test]
+    fn with_a_budget_it_does_not_matter_where_a_replay_begins() {
+        for budget in ["2/week", "1/day per series"] {
+            let mut pipeline = budgeted(budget);
+            pipeline.anomaly.calibration = Kind::Conformal;
+            pipeline.anomaly.patience = Duration::from_secs(7200);
+            let labels: Vec<Labels> = (0..3).map(|row| Labels::metric("up").with("row", &row.to_string())).collect();
+            let values = (0..3 * 1700).map(|at| noise(at) * (1.0 + 6.0 * noise(at * 7 + 1).abs().powi(6))).collect();
+            let history = History::of(Frame::new(labels, at(0), pipeline.step, 1700, values).unwrap());
+            let [early, late] = [1200, 1613].map(|after| {
+                let after = at(0) + pipeline.step.times(after);
+                crate::replay(&pipeline, &LastValue, &history, after, history.end()).unwrap().score
+            });
+            for row in 0..3 {
+                let (early, late) = (early.row(row), late.row(row));
+                assert_eq!(early[early.len() - late.len()..], *late, "{budget}");
+            }
+        }
+    }
+
     #[test]
     fn what_a_judge_learns_from_begins_by_the_clock() {
         let since = |pipeline: Pipeline, after: Timestamp| Judge::new(Arc::new(pipeline)).since(after);
@@ -627,7 +648,7 @@ mod tests {
         };
         let (both, turned, one) = (frame(&["a", "bb"]), frame(&["bb", "a"]), frame(&["bb"]));
         let [a, b] = &widths([&both, &both, &both])[..] else { panic!("two rows") };
-        assert_eq!(widths([&both, &turned, &turned]), [b.clone(), a.clone()]);
+        assert_eq!(widths([&both, &turned, &turned]), [*b, *a]);
         // A row that is away for a while keeps what was learned of it; it had no points meanwhile.
         assert_eq!(widths([&both, &one, &both])[1], *b);
         assert_ne!(widths([&both, &one, &both])[0], *a);

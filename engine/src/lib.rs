@@ -24,6 +24,7 @@ pub mod output;
 pub mod pass;
 pub mod pipeline;
 pub mod replay;
+mod report;
 pub mod schedule;
 pub mod score;
 pub mod silence;

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use models::{ForecastError, Forecaster};
-use tsdb::{
-    Bound, Frame, FrameError, Labels, Limits, RangeQuery, Read, ReadError, ReadFault, Rejected, Timestamp, Write,
-    WriteError,
-};
+use tsdb::{Bound, Frame, Labels, Limits, RangeQuery, Read, ReadError, ReadFault, Timestamp, Write, WriteError};
 
 use crate::context::History;
 use crate::covariates;
@@ -18,8 +15,9 @@ use crate::incident::{Anomalous, anomalous};
 use crate::judge::{Judge, Masks};
 use crate::mask::LevelShift;
 use crate::outlook::{Outlook, Sheet, Turn, context_start, newest, turns};
-use crate::output::{Collision, Names, SCORE_KINDS, blank_written, selector};
+use crate::output::{Names, SCORE_KINDS, blank_written, selector};
 use crate::pipeline::Pipeline;
+pub use crate::report::{PassError, Report};
 use crate::silence::Silence;
 use crate::warm;
 
@@ -31,74 +29,6 @@ const MOST_OUTLOOKS: usize = 8;
 
 /// More turns than this in one pass are worth telling people about.
 const MANY_TURNS: usize = 12;
-
-/// A pass that failed. What the passes before it wrote stands, and the next one takes up where this one ended.
-#[derive(Debug, thiserror::Error)]
-pub enum PassError {
-    /// The series, or what was written before, could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The model failed.
-    #[error(transparent)]
-    Forecast(#[from] ForecastError),
-    /// Two source series would be written as one.
-    #[error(transparent)]
-    Collision(#[from] Collision),
-    /// Two series of a forecast would be written as one.
-    #[error("naming the forecast: {0}")]
-    Frame(#[from] FrameError),
-    /// The results could not be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
-impl PassError {
-    /// One word for metrics: the stage that failed.
-    pub fn stage(&self) -> &'static str {
-        match self {
-            Self::Read(_) => "read",
-            Self::Forecast(_) => "forecast",
-            Self::Collision(_) | Self::Frame(_) => "output",
-            Self::Write(_) => "write",
-        }
-    }
-
-    /// Whether the same may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Read(error) => error.is_retryable(),
-            Self::Write(error) => error.is_retryable(),
-            // A model may be behind a URL.
-            Self::Forecast(_) => true,
-            Self::Collision(_) | Self::Frame(_) => false,
-        }
-    }
-}
-
-/// What a pass did.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Report {
-    /// Series that the pipeline keeps the history of.
-    pub series: usize,
-    /// Points that got a score.
-    pub scored: usize,
-    /// Points whose score is above 1.
-    pub anomalous: usize,
-    /// Points that lay inside the band.
-    pub inside: usize,
-    /// Series whose band is still wide, since too little has come to calibrate it.
-    pub uncalibrated: usize,
-    /// Levels that have shifted for so long that they are learned from now on.
-    pub shifts: Vec<LevelShift>,
-    /// How much of the alert budget was used in its time: 1 is all of it. Nothing where there is no budget.
-    pub budget_used: Option<f64>,
-    /// Samples that the store took.
-    pub written: u64,
-    /// Samples that the store refused.
-    pub rejected: Vec<Rejected>,
-    /// What the store said beside its answers, and which series could not be forecast.
-    pub warnings: Vec<String>,
-}
 
 /// Where a pipeline reads and writes, and what it forecasts with.
 #[derive(Clone)]
@@ -529,17 +459,6 @@ impl Watch {
         }
         let surplus = self.outlooks.len().saturating_sub(MOST_OUTLOOKS);
         self.outlooks.drain(..surplus);
-    }
-}
-
-impl Report {
-    /// Counts the five frames of a turn, in the order of [`SCORE_KINDS`].
-    pub(crate) fn count(&mut self, [score, y, _, lower, upper]: &[Frame; 5]) {
-        let scores = || score.values().iter().filter(|score| !score.is_nan());
-        self.scored += scores().count();
-        self.anomalous += scores().filter(|score| **score > 1.0).count();
-        let bands = lower.values().iter().zip(upper.values());
-        self.inside += y.values().iter().zip(bands).filter(|(y, (low, high))| *low <= *y && *y <= *high).count();
     }
 }
 

@@ -84,7 +84,7 @@ impl Scene {
         let mut pipeline = Pipeline::parse(PIPELINE, "test").unwrap();
         pipeline.data_delay = settles_after;
         let model = models::build(&pipeline.model, &models::Resources::default()).unwrap();
-        let history = History::of(self.frame(first - STEP.times(900), 900 + AHEAD + 20));
+        let history = History::of(self.frame(first - STEP.times(1500), 1500 + AHEAD + 20));
         let scored = engine::replay(&pipeline, &*model, &history, first - STEP.duration(), last).unwrap();
         let mut expected = BTreeMap::new();
         for (kind, frame) in scored.named() {

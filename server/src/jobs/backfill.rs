@@ -37,6 +37,8 @@ struct Place {
     inside: usize,
     written: u64,
     rejected: u64,
+    #[serde(default)]
+    level_shifts: usize,
     warnings: Vec<String>,
 }
 
@@ -70,11 +72,11 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
     let start = first - pipeline.step;
     let place = task.checkpoint().unwrap_or_else(|| Place { after_ms: start.millis(), ..Place::default() });
     let place = fill(task, (pipeline, ports, recipe), (start, until), place).await?;
-    let Place { series, scored, anomalous, inside, written, rejected, ref warnings, after_ms } = place;
+    let Place { series, scored, anomalous, inside, written, rejected, level_shifts, ref warnings, after_ms } = place;
     Ok(json!({
         "from": first.to_string(), "until": Timestamp::from_millis(after_ms).to_string(), "series": series,
         "scored": scored, "anomalous": anomalous, "coverage": part(inside, scored), "written": written,
-        "rejected": rejected, "warnings": warnings,
+        "rejected": rejected, "level_shifts": level_shifts, "warnings": warnings,
     }))
 }
 
@@ -103,7 +105,7 @@ async fn fill(
     loop {
         let after = Timestamp::from_millis(place.after_ms);
         let end = bound(&*task.unless_stopped(task.app.standings.seat(&name)).await?, &backfill, task, until);
-        let Some(Piece { scored, until: last, warnings, .. }) =
+        let Some(Piece { scored, until: last, warnings, shifts, .. }) =
             task.unless_stopped(backfill.score(after, end)).await??
         else {
             return Ok(place);
@@ -120,6 +122,7 @@ async fn fill(
         if !found.is_empty() {
             task.app.journal.note(Entry::Anomalous(scene.clone(), found));
         }
+        place.level_shifts += shifts.len();
         place.count(last, report, warnings);
         let (done, all) = ((last.millis() - start.millis()) as f64, (end.millis() - start.millis()) as f64);
         task.save((done / all.max(1.0)).min(1.0), &format!("scored until {last}"), &place).await?;
