@@ -385,7 +385,7 @@ mod tests {
         let late = [found("a", &[38, 39, 40]), found("b", &[38, 39, 41])];
         let early = [found("a", &[10, 14, 18, 22, 26, 30, 34])];
         let expected = [("a", 10, 40, 10), ("b", 38, 41, 3)];
-        check(&[&late], &[("b a", 38, 41, 6)]).await;
+        check(&[&late], &[("a b", 38, 41, 6)]).await;
         check(&[&late, &early, &late], &expected).await;
         check(&[&early, &late], &expected).await;
     }
