@@ -137,11 +137,12 @@ async fn changes(
     let mut changes = vec![];
     match today {
         None => changes.push("The pipeline is not there any more.".to_owned()),
-        Some(today) if Value::Object(today.document.clone()).to_string() != recipe.document => {
+        Some(today) => {
             let fields = differing(&today.document, &recipe.document).join(", ");
-            changes.push(format!("The pipeline's document has been changed since ({fields})."));
+            if !fields.is_empty() {
+                changes.push(format!("The pipeline's document has been changed since ({fields})."));
+            }
         }
-        Some(_) => {}
     }
     let resources = app.current().assembly.resources().clone();
     let current = registry::Current::read(&app.database).await?;
