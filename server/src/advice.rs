@@ -121,7 +121,7 @@ impl Notice {
                 let fits = |value: &&str| {
                     Labels::new([(condition.label.as_str(), *value)]).is_ok_and(|one| matcher.matches(&one))
                 };
-                values.iter().any(|value| fits(value)).then_some(())
+                values.iter().any(fits).then_some(())
             };
             match condition.label.as_str() {
                 "pipeline" => own(&[&pipeline.name])?,

@@ -305,7 +305,7 @@ impl Service {
             let assembled = || assembly.ports(&pipeline, trust, &self.app.metrics).map_err(|error| error.to_string());
             match config.check(&pipeline).and_then(|()| assembled()) {
                 Ok(ports) => {
-                    let recipe = Arc::new(Recipe::of(&document, &pipeline, version, assembly.resources()));
+                    let recipe = Arc::new(Recipe::of((&document, trust), &pipeline, version, assembly.resources()));
                     fresh.push(Fresh { origin, trust, pipeline, version, recipe, ports });
                 }
                 Err(error) => faults.push(Fault { message: format!("{origin}: {error}"), origin }),

@@ -7,6 +7,8 @@ use models::onnx::library::{Library, full_id};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::assembly::Trust;
+
 /// What the scores of a pipeline are made with. Two are the same if and only if their hashes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
@@ -15,13 +17,19 @@ pub struct Recipe {
     /// The pipeline's document as it was written, a JSON object.
     pub document: String,
     /// The model as it runs, a JSON object: `id`, `version` where it was trained, `parameters`, `file_sha256` where it is
-    /// a file, `program`, the program's version.
+    /// a file, `program`, the program's version, and `is_filed`, whether the document came from a file beside the
+    /// configuration.
     pub model: String,
 }
 
 impl Recipe {
-    /// That of `pipeline`, which is what `document` says with the trained `version` of its model.
-    pub fn of(document: &Document, pipeline: &Pipeline, version: Option<i64>, resources: &Resources) -> Self {
+    /// That of `pipeline`, which is what `document`, written by `trust`, says with the trained `version` of its model.
+    pub fn of(
+        (document, trust): (&Document, Trust),
+        pipeline: &Pipeline,
+        version: Option<i64>,
+        resources: &Resources,
+    ) -> Self {
         let document = Value::Object(document.clone()).to_string();
         let model = json!({
             "id": pipeline.model.id,
@@ -29,6 +37,7 @@ impl Recipe {
             "parameters": pipeline.model.parameters,
             "file_sha256": file_hash(&pipeline.model.id, resources),
             "program": env!("CARGO_PKG_VERSION"),
+            "is_filed": trust == Trust::Operator,
         });
         let model = model.to_string();
         let digest = Sha256::new().chain_update(&document).chain_update([0]).chain_update(&model).finalize();
@@ -52,7 +61,7 @@ mod tests {
         let recipe = |text: &str, version: Option<i64>| {
             let document = Pipeline::documents(text).remove(0);
             let pipeline = Pipeline::from_document(&document, "test").unwrap();
-            Recipe::of(&document, &pipeline, version, &Resources::default())
+            Recipe::of((&document, Trust::Api), &pipeline, version, &Resources::default())
         };
         let one = recipe("{name: p, query: up}", None);
         assert_eq!(one, recipe("{name: p, query: up}", None));

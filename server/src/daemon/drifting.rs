@@ -3,50 +3,70 @@
 
 use engine::drift::{Drift, Event, Sample};
 use engine::{Pipeline, Watch};
+use tokio::sync::mpsc;
 use tsdb::Timestamp;
 
 use crate::app::App;
-use crate::database::drifts;
+use crate::database::{DatabaseError, drifts};
 use crate::jobs::{self, Kind, NewJob};
 
 /// For how long one drift is the reason of one training at most, in milliseconds: a day.
 const COOL_DOWN_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// A pipeline that is watched for drifts.
-pub(crate) struct Drifting {
+/// How many passes may wait to be looked at while the database is away; what no longer fits is left out.
+const ROOM: usize = 64;
+
+/// What passes have counted.
+type Counted = Vec<(Timestamp, Sample)>;
+
+/// A pipeline that is watched for drifts, by a task of its own: no pass waits for the database.
+pub(crate) struct Drifting(mpsc::Sender<Counted>);
+
+impl Drifting {
+    /// Watches `pipeline` as long as this lives.
+    pub(crate) fn of(app: &App, pipeline: &Pipeline) -> Self {
+        let (counted, received) = mpsc::channel(ROOM);
+        tokio::spawn(Looker::of(pipeline).work(app.clone(), received));
+        Self(counted)
+    }
+
+    /// Takes in what the passes of `watch` have counted.
+    pub(crate) fn look(&self, watch: &mut Watch) {
+        let samples = watch.take_samples();
+        if !samples.is_empty() {
+            // Where there is no room, the database has been away for long, and that is told elsewhere.
+            let _ = self.0.try_send(samples);
+        }
+    }
+}
+
+/// Who looks for drifts of a pipeline.
+struct Looker {
+    name: String,
     /// None until what was known before has been read.
     known: Option<Drift>,
     trains: bool,
 }
 
-impl Drifting {
-    /// That of `pipeline`, of which nothing has been looked at yet.
-    pub(crate) fn of(pipeline: &Pipeline) -> Self {
-        Self { known: None, trains: pipeline.training.is_some() }
+impl Looker {
+    fn of(pipeline: &Pipeline) -> Self {
+        Self { name: pipeline.name.clone(), known: None, trains: pipeline.training.is_some() }
     }
 
-    /// Takes in what the passes of `watch` have counted. Where the database can't be asked, it is tried with the next
-    /// pass; what was counted meanwhile is lost.
-    pub(crate) async fn look(&mut self, app: &App, watch: &mut Watch) {
-        let samples = watch.take_samples();
-        if samples.is_empty() {
-            return;
-        }
-        let name = watch.pipeline().name.clone();
-        if let Err(error) = self.take_in(app, &name, samples).await {
-            tracing::warn!(pipeline = name, "drifts are not looked for: {error}");
+    /// Looks at what passes count. Where the database can't be asked, it is tried with the next pass.
+    async fn work(mut self, app: App, mut received: mpsc::Receiver<Counted>) {
+        while let Some(samples) = received.recv().await {
+            if let Err(error) = self.take_in(&app, samples).await {
+                tracing::warn!(pipeline = self.name, "drifts are not looked for: {error}");
+            }
         }
     }
 
-    async fn take_in(
-        &mut self,
-        app: &App,
-        name: &str,
-        samples: Vec<(Timestamp, Sample)>,
-    ) -> Result<(), crate::database::DatabaseError> {
+    async fn take_in(&mut self, app: &App, samples: Counted) -> Result<(), DatabaseError> {
+        let name = self.name.clone();
         let mut drift = match self.known.take() {
             Some(known) => known,
-            None => drifts::state(&app.database, name).await?,
+            None => drifts::state(&app.database, &name).await?,
         };
         let before = drift.hour();
         let mut events = vec![];
@@ -54,20 +74,21 @@ impl Drifting {
             events.extend(drift.observe(hour, &sample));
         }
         for (kind, level) in drift.levels() {
-            app.metrics.drift(name, kind.name(), level);
+            app.metrics.drift(&name, kind.name(), level);
         }
         let is_new_hour = drift.hour() != before;
         self.known = Some(drift);
         for event in &events {
-            self.found(app, name, event).await?;
+            self.found(app, event).await?;
         }
         if let Some(drift) = self.known.as_ref().filter(|_| is_new_hour) {
-            drifts::keep(&app.database, name, drift, app.now()).await?;
+            drifts::keep(&app.database, &name, drift, app.now()).await?;
         }
         Ok(())
     }
 
-    async fn found(&self, app: &App, name: &str, event: &Event) -> Result<(), crate::database::DatabaseError> {
+    async fn found(&self, app: &App, event: &Event) -> Result<(), DatabaseError> {
+        let name = self.name.as_str();
         tracing::warn!(pipeline = name, kind = event.kind.name(), at = %event.at, "the data have drifted: {event}");
         drifts::insert(&app.database, name, event).await?;
         if !self.trains {
@@ -118,14 +139,14 @@ mod tests {
         let config = Config::load(&file, &|_| None).unwrap();
         let (app, _) = assemble(&file, config, false).await.unwrap();
         let text = "{name: p, query: m, training: {schedule: 1d}}";
-        let mut drifting = Drifting::of(&Pipeline::parse(text, "test").unwrap());
+        let mut looker = Looker::of(&Pipeline::parse(text, "test").unwrap());
         for at in 0..24 * 30 {
             if at == 24 * 20 {
                 // A restart goes on with what was known.
-                drifting = Drifting::of(&Pipeline::parse(text, "test").unwrap());
+                looker = Looker::of(&Pipeline::parse(text, "test").unwrap());
             }
             let samples = hour(at, if at < 24 * 18 { 101.0 } else { 180.0 });
-            drifting.take_in(&app, "p", samples).await.unwrap();
+            looker.take_in(&app, samples).await.unwrap();
         }
         let found = drifts::list(&app.database, None, None, Limit::default()).await.unwrap();
         let mut kinds: Vec<&str> = found.iter().map(|row| row.kind.as_str()).collect();

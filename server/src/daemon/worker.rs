@@ -215,10 +215,10 @@ impl Worker {
         let ticks = |schedule: &Schedule| Ticks { schedule: schedule.clone(), last: schedule.last_until(started) };
         let shortest = pipeline.forecast_schedule.largest_gap().min(pipeline.anomaly_schedule.largest_gap());
         Self {
+            drifting: Drifting::of(&app, pipeline),
             app,
             version,
             scene: Scene::of(pipeline),
-            drifting: Drifting::of(pipeline),
             spread: spread(&pipeline.name, shortest),
             anomaly: pipeline.mode.scores().then(|| ticks(&pipeline.anomaly_schedule)),
             forecast: ticks(&pipeline.forecast_schedule),
@@ -302,7 +302,7 @@ impl Worker {
         let (took, word) = (start.elapsed(), if outcome.is_ok() { "success" } else { "error" });
         metrics.pass(&self.name, stage.name(), took, word);
         self.note(watch, stage, record(&self.app, &self.name, id.clone(), stage, (tick, started, took), &outcome));
-        self.drifting.look(&self.app, watch).await;
+        self.drifting.look(watch);
         match outcome {
             Ok(report) => self.succeeded(&id, stage, tick, took, &report),
             Err(error) => self.failed(&id, stage, &error),

@@ -381,6 +381,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_incident_whose_series_turn_out_to_have_begun_apart_falls_apart() {
+        let late = [found("a", &[38, 39, 40]), found("b", &[38, 39, 41])];
+        let early = [found("a", &[10, 14, 18, 22, 26, 30, 34])];
+        let expected = [("a", 10, 40, 10), ("b", 38, 41, 3)];
+        check(&[&late], &[("a b", 38, 41, 6)]).await;
+        check(&[&late, &early, &late], &expected).await;
+        check(&[&early, &late], &expected).await;
+    }
+
+    #[tokio::test]
     async fn an_incident_says_what_tells_its_series_apart_and_how_bad_it_is() {
         let database = testing::database().await;
         let watched: Vec<Labels> =
@@ -388,7 +398,7 @@ mod tests {
         let hosts: Vec<Anomalous> = (29..40).map(|host| found(watched[host].get("host").unwrap(), &[10, 11])).collect();
         let document = Pipeline::documents("{name: p, query: m}").remove(0);
         let pipeline = Pipeline::from_document(&document, "test").unwrap();
-        let recipe = Recipe::of(&document, &pipeline, None, &Resources::default());
+        let recipe = Recipe::of((&document, crate::assembly::Trust::Api), &pipeline, None, &Resources::default());
         let scene = scene().watching(&watched).made_with(recipe.clone().into());
         record(&database, &scene, &hosts).await.unwrap();
         let row = all(&database, false).await.remove(0);

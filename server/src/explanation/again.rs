@@ -52,7 +52,7 @@ impl Again {
             Some(hash) => recipes::get(&app.database, hash).await?,
             None => None,
         };
-        let trust = today.as_ref().map_or(Trust::Api, |today| today.trust);
+        let trust = trust(today.as_ref(), recipe.as_ref());
         let document = recipe.as_ref().and_then(|recipe| serde_json::from_str(&recipe.document).ok());
         let document = document.or_else(|| today.as_ref().map(|today| today.document.clone()));
         let document: Document = document.ok_or_else(|| ExplainError::NoPipeline(name.clone()))?;
@@ -102,6 +102,15 @@ impl Again {
     }
 }
 
+/// Who has written the document of `recipe`: only what came from a file, and still does, may ask whom it likes.
+fn trust(today: Option<&Today>, recipe: Option<&Recipe>) -> Trust {
+    let trust = today.map_or(Trust::Api, |today| today.trust);
+    let was_filed = recipe.is_none_or(|recipe| {
+        serde_json::from_str::<Value>(&recipe.model).is_ok_and(|model| model["is_filed"] == Value::Bool(true))
+    });
+    if was_filed { trust } else { Trust::Api }
+}
+
 /// The pipeline that `document` says; those in files take what the environment says.
 fn checked(document: &Document, trust: Trust) -> Result<Pipeline, ExplainError> {
     if trust == Trust::Operator {
@@ -128,18 +137,20 @@ async fn changes(
     let mut changes = vec![];
     match today {
         None => changes.push("The pipeline is not there any more.".to_owned()),
-        Some(today) if Value::Object(today.document.clone()).to_string() != recipe.document => {
+        Some(today) => {
             let fields = differing(&today.document, &recipe.document).join(", ");
-            changes.push(format!("The pipeline's document has been changed since ({fields})."));
+            if !fields.is_empty() {
+                changes.push(format!("The pipeline's document has been changed since ({fields})."));
+            }
         }
-        Some(_) => {}
     }
     let resources = app.current().assembly.resources().clone();
     let current = registry::Current::read(&app.database).await?;
     let now = today.map(|today| checked(&today.document, today.trust)).transpose()?;
     let now = now.as_ref().unwrap_or(pipeline);
     let then: Value = serde_json::from_str(&recipe.model).unwrap_or_default();
-    let made_now = Recipe::of(&Map::new(), &current.applied(now.clone()), current.version(now), &resources);
+    let made_now =
+        Recipe::of((&Map::new(), Trust::Api), &current.applied(now.clone()), current.version(now), &resources);
     let made_now: Value = serde_json::from_str(&made_now.model).unwrap_or_default();
     for (field, what) in [
         ("id", "another model"),

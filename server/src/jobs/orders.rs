@@ -100,7 +100,7 @@ pub async fn recorded(task: &Task, orders: &Orders) -> Result<Ready, JobError> {
     let current = registry::Current::read(&task.app.database).await?;
     let version = current.version(&pipeline);
     let pipeline = current.applied(pipeline);
-    let recipe = Recipe::of(&document, &pipeline, version, task.app.current().assembly.resources());
+    let recipe = Recipe::of((&document, trust), &pipeline, version, task.app.current().assembly.resources());
     let ports = ports(&task.app, &pipeline, trust)?;
     let model = ports.model.clone();
     let prepared = tokio::task::spawn_blocking(move || model.prepare());

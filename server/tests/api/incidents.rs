@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::Pipeline;
 use engine::backfill::Backfill;
-use engine::incident::anomalous;
+use engine::incident::{Point, anomalous};
 use serde_json::{Value, json};
 use server::assembly::Trust;
 use server::database::incidents::{self, Scene};
@@ -20,6 +20,11 @@ const DOCUMENT: &str = r#"{"name": "load", "query": "load", "step": "1m", "conte
 
 /// A service that has found the spike of [`Service::fill`], whose time and incident are answered.
 async fn found() -> (Service, Timestamp, String) {
+    found_as(|_| ()).await
+}
+
+/// The same, where `change` was done to what was recorded of its points.
+async fn found_as(change: impl Fn(&mut Point)) -> (Service, Timestamp, String) {
     let service = Service::start().await;
     let until = (service.app.now() - Duration::from_secs(600)).floor(Step::from_millis(60_000).unwrap());
     service.fill("load", until).await;
@@ -28,12 +33,14 @@ async fn found() -> (Service, Timestamp, String) {
     let document = Pipeline::documents(DOCUMENT).remove(0);
     let pipeline = Pipeline::from_document(&document, "test").unwrap();
     let assembly = service.app.current().assembly;
-    let recipe = Recipe::of(&document, &pipeline, None, assembly.resources());
+    let recipe = Recipe::of((&document, Trust::Api), &pipeline, None, assembly.resources());
     let ports = assembly.nameless_ports(&pipeline, Trust::Api).unwrap();
     let mut backfill = Backfill::new(pipeline.clone(), ports);
     let piece = backfill.score(until - Duration::from_secs(300), until).await.unwrap().unwrap();
     let scene = Scene::of(&pipeline).watching(piece.scored.score.series()).made_with(Arc::new(recipe));
-    incidents::record(&service.app.database, &scene, &anomalous(&piece.scored)).await.unwrap();
+    let mut anomalous = anomalous(&piece.scored);
+    anomalous.iter_mut().flat_map(|one| &mut one.points).for_each(change);
+    incidents::record(&service.app.database, &scene, &anomalous).await.unwrap();
     backfill.write(piece.scored).await.unwrap();
     let listed = service.get("/api/v1/anomalies").await.body;
     let id = listed["items"][0]["id"].as_str().expect("the spike is found").to_owned();
@@ -81,6 +88,25 @@ async fn an_incident_is_explained_and_its_score_made_again() {
     assert_eq!(service.ask("DELETE", "/api/v1/pipelines/load", &[], "").await.status, 204);
     let gone = service.get(&path).await.body;
     assert!(section(&gone, "The score, made again").contains("not there any more"), "{gone}");
+}
+
+#[tokio::test]
+async fn a_score_that_is_another_one_now_says_what_may_be_the_reason() {
+    let check = async |change: fn(&mut Point), expected: &str| {
+        let (service, _, id) = found_as(change).await;
+        let found = service.get(&format!("/api/v1/anomalies/{id}/explanation")).await.body;
+        let said = section(&found, "The score, made again");
+        assert_eq!(found["is_same"], json!(false), "{found}");
+        assert!(said.contains(expected) && said.contains("was recorded"), "{said}");
+    };
+    let other = |point: &mut Point| point.score *= 2.0;
+    check(other, "verdicts have been given or taken back").await;
+    let other = |point: &mut Point| (point.score, point.lower) = (2.0, point.lower - 1.0);
+    check(other, "the band is another one").await;
+    let other = |point: &mut Point| (point.score, point.expected) = (2.0, point.expected + 1.0);
+    check(other, "the history before it has changed since, or the model has").await;
+    let other = |point: &mut Point| (point.score, point.actual) = (2.0, point.actual - 1.0);
+    check(other, "data came late, or were corrected").await;
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ export const incidents: View = async ({ query, signal, keys }) => {
 };
 
 function table(items: Incident[], load: () => unknown): HTMLElement {
-  const head = ["Began", "Lasted", "Severity", "Pipeline", "Series", "Score", "Actual, expected", "Verdict"].map((title) => h("th", { scope: "col" }, title));
+  const head = ["Began", "Lasted", "Severity", "Pipeline", "Series", "Score", "Actual, expected", "Why", "Verdict"].map((title) => h("th", { scope: "col" }, title));
   return h("table", { class: "cards" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, items.map((one) => row(one, load))));
 }
 
@@ -73,7 +73,8 @@ function row(one: Incident, load: () => unknown): HTMLElement {
     h("td", { "data-name": "Series" }, who(one)),
     h("td", { "data-name": "Score", class: "score odd" }, points(one.peak.score)),
     h("td", { "data-name": "Actual, expected", class: "when" }, `${number(one.peak.actual)}, ${number(one.peak.expected)}`),
-    h("td", { class: "actions" }, button("Why?", () => why(one), { class: "small", title: "Explain it" }), verdicts(one, load)),
+    h("td", { "data-name": "Why", class: "when" }, button("Why?", () => why(one), { class: "small", title: "Explain it" })),
+    h("td", { class: "actions" }, verdicts(one, load)),
   );
 }
 
