@@ -46,6 +46,7 @@ pub fn html(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let data = Data::of(run);
     let parts = [
         ("style", format!("{STYLE}{OWN_STYLE}")),
+        ("runs", escape(&format!("Backtest · {}", names(&report.runs)))),
         ("title", escape(&title(&report.sources))),
         ("summary", escape(&sentence(&run.summary))),
         ("figures", table_of_figures(&report.runs)),
@@ -60,6 +61,11 @@ pub fn html(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         ("script", SCRIPT.into()),
     ];
     fill(PAGE, &parts, out)
+}
+
+/// What is replayed; of several the one that charts are of comes last.
+fn names(runs: &[Run]) -> String {
+    runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(" → ")
 }
 
 /// The names of a few sources, or how many there are.
