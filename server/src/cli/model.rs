@@ -20,7 +20,7 @@ pub struct Chosen {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The model; `openanomaly models list` shows them all [default: nano, or without a --param mstl where ONNX Runtime can't be had].
+    /// The model; `openanomaly models list` shows them all [default: nano, or without a --param mstl where ONNX Runtime can't be had; in a backtest that of a pipeline which names none].
     #[arg(short, long, value_name = "ID")]
     pub model: Option<String>,
     /// A parameter of the model, such as context=1000, or with --model mstl season=1d; may be repeated.

@@ -272,6 +272,7 @@ fn what_makes_no_sense_is_refused() {
         (vec![&*data, "--pipeline", two], 2, "holds several pipelines; there are a, b"),
         (vec![&*data, "--pipeline", "nowhere.yaml"], 1, "nowhere.yaml"),
         (vec![&*data, "--compare", &*old], 2, "--compare"),
+        (vec!["http://127.0.0.1:9", "--last", "1d"], 2, "a server needs a --query or a --pipeline"),
         (vec!["http://127.0.0.1:9", "--pipeline", &*old], 2, "a server needs --from or --last"),
         (vec!["http://127.0.0.1:9", "--pipeline", &*old, "--last", "1d"], 1, "127.0.0.1:9"),
     ] {
@@ -279,6 +280,8 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
     }
+    let last = result(&[&data, "--last", "2h"]);
+    assert_eq!(last["runs"][0]["series"][0]["from_ms"], time(DAY - 1 - 24) * 1000);
     let named = format!("{two}#b");
     let output = run(&["backtest", &data, "--pipeline", &named]);
     assert!(output.status.success(), "{}", stderr(&output));
