@@ -3,6 +3,7 @@
 use engine::PassError;
 use engine::backfill::Backfill;
 use engine::backtest::cases::Case;
+use engine::backtest::result::SeriesResult;
 use engine::backtest::scope::Scope;
 use engine::backtest::{Incident, Line, Tally};
 use serde::{Deserialize, Serialize};
@@ -50,27 +51,28 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
     }
     let mut result = shown(first, end, &place.tally);
     if let Some(name) = &task.work.pipeline {
-        result["cases"] = cases(task, name, (first, end), &place.tally).await?;
+        let results = place.tally.results(backfill.pipeline().step, first, end);
+        result["cases"] = cases(task, name, (first, end), &results).await?;
     }
     Ok(result)
 }
 
-/// How what people said of the pipeline went, the newest first.
+/// How what people said of the pipeline and the range went, the newest first.
 async fn cases(
     task: &Task,
     pipeline: &str,
     (from, until): (Timestamp, Timestamp),
-    tally: &Tally,
+    results: &[SeriesResult],
 ) -> Result<Value, JobError> {
-    let filter = Filter { pipeline: Some(pipeline.to_owned()), from: Some(from), ..Filter::default() };
-    let rows = feedback::list(&task.app.database, Filter { until: Some(until), ..filter }, Limit::MOST).await?;
-    let results = tally.results(from, until);
+    let (from, until) = (Some(from), Some(until));
+    let filter = Filter { pipeline: Some(pipeline.to_owned()), from, until, ..Filter::default() };
+    let rows = feedback::list(&task.app.database, filter, Limit::MOST).await?;
     let case = |row: &feedback::Feedback| {
         let said = serde_json::from_value(json!(row.verdict)).ok()?;
         let scope = Scope::labels(serde_json::from_str(&row.labels).ok()?);
         let (id, note) = (row.id.clone(), row.note.clone());
         let case = Case { id, scope, from_ms: row.start_ms, until_ms: row.end_ms, said, note };
-        Some(json!({ "id": row.id, "verdict": row.verdict, "outcome": case.outcome(&results) }))
+        Some(json!({ "id": row.id, "verdict": row.verdict, "outcome": case.outcome(results) }))
     };
     Ok(rows.iter().filter_map(case).collect())
 }

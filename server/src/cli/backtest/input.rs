@@ -305,11 +305,12 @@ impl Table {
         self.frame.nearest(Timestamp::from_millis(time.millis() - self.offset))
     }
 
-    /// The rows of a series, their times rising. Of a server these are the points that have a value.
+    /// The rows of a series, their times rising. Of a server these are the points behind the context that have a value.
     pub(crate) fn points(&self, series: usize) -> Vec<Point> {
         let Some(rows) = &self.rows else {
             let values = self.frame.row(series);
-            let there = (0..values.len()).filter(|cell| !values[*cell].is_nan());
+            let first = self.frame.index(self.before() + self.frame.step()).unwrap_or(0);
+            let there = (first..values.len()).filter(|cell| !values[*cell].is_nan());
             let point = |cell| Point { time: self.original(self.frame.time(cell)), cell, is_anomaly: false };
             return there.map(point).collect();
         };

@@ -90,6 +90,7 @@ impl Setup {
             Base::Pipeline(pipeline) => at_step(pipeline, step),
             Base::Settings { judge, spec, scale } => {
                 let mut pipeline = judge.pipeline(step, CONFIDENCE);
+                pipeline.name = "query".into();
                 pipeline.mode = engine::pipeline::Mode::AnomalyOnly;
                 pipeline.model = spec.clone();
                 (pipeline.anomaly.scale.below, pipeline.anomaly.scale.above) = (*scale, *scale);
