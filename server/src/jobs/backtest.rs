@@ -8,7 +8,7 @@ use engine::backtest::scope::Scope;
 use engine::backtest::{Incident, Line, Tally};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tsdb::Timestamp;
+use tsdb::{Step, Timestamp};
 
 use crate::api::page::Limit;
 use crate::database::feedback::{self, Filter};
@@ -49,9 +49,10 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
         let (done, all) = ((place.after_ms - start.millis()) as f64, (end.millis() - start.millis()) as f64);
         task.save((done / all.max(1.0)).min(1.0), &format!("scored until {}", piece.until), &place).await?;
     }
-    let mut result = shown(first, end, &place.tally);
+    let step = backfill.pipeline().step;
+    let mut result = shown(step, (first, end), &place.tally);
     if let Some(name) = &task.work.pipeline {
-        let results = place.tally.results(backfill.pipeline().step, first, end);
+        let results = place.tally.results(step, first, end);
         result["cases"] = cases(task, name, (first, end), &results).await?;
     }
     Ok(result)
@@ -77,7 +78,7 @@ async fn cases(
     Ok(rows.iter().filter_map(case).collect())
 }
 
-fn shown(from: Timestamp, until: Timestamp, tally: &Tally) -> Value {
+fn shown(step: Step, (from, until): (Timestamp, Timestamp), tally: &Tally) -> Value {
     let mut series: Vec<(&String, &Line)> = tally.series().iter().collect();
     series.sort_by_key(|(_, line)| std::cmp::Reverse(line.anomalous));
     let line = |(name, line): &(&String, &Line)| {
@@ -88,11 +89,10 @@ fn shown(from: Timestamp, until: Timestamp, tally: &Tally) -> Value {
     };
     let mut summary = counted(&tally.total());
     summary["series"] = json!(series.len());
-    let days = (until.seconds() - from.seconds()) / 86_400.0;
-    let incidents = tally.total().incidents as f64;
-    let weeks = days / 7.0 * series.len() as f64;
+    // Of what was scored, not of what was asked for: that may reach beyond the data.
+    let days = tally.total().points as f64 * step.seconds() / 86_400.0;
     summary["days"] = json!(days);
-    summary["incidents_a_week"] = json!((weeks > 0.0).then(|| incidents / weeks));
+    summary["incidents_a_week"] = json!((days > 0.0).then(|| tally.total().incidents as f64 / days * 7.0));
     let listed: Vec<Value> = series.iter().take(MOST_SERIES).map(line).collect();
     json!({ "from": from.to_string(), "until": until.to_string(), "summary": summary, "series": listed })
 }
