@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use tsdb::{Labels, Timestamp};
+use tsdb::{Labels, Step, Timestamp};
 
 use crate::score::Scored;
 use result::{Alert, SeriesResult};
@@ -86,10 +86,17 @@ impl Tally {
         &self.series
     }
 
-    /// The series as they are held against what people said ([`cases`]): of very many incidents the first ones. Times are
-    /// those of the first and the last point that was looked at.
-    pub fn results(&self, from: Timestamp, until: Timestamp) -> Vec<SeriesResult> {
-        self.series.iter().map(|(name, line)| line.result(name, from, until)).collect()
+    /// The series as they are held against what people said ([`cases`]): of very many incidents the first ones. Points
+    /// `step` apart were looked at, from the first time to the last.
+    pub fn results(&self, step: Step, from: Timestamp, until: Timestamp) -> Vec<SeriesResult> {
+        let result = |(name, line): (&String, &Line)| SeriesResult {
+            step_seconds: step.seconds(),
+            from_ms: from.millis(),
+            until_ms: until.millis(),
+            days: (until.seconds() - from.seconds()) / 86_400.0,
+            ..line.result(name)
+        };
+        self.series.iter().map(result).collect()
     }
 
     /// All series together; without their incidents, but for the number.
@@ -111,7 +118,7 @@ impl Line {
         (self.points > 0).then(|| self.inside as f64 / self.points as f64)
     }
 
-    fn result(&self, name: &str, from: Timestamp, until: Timestamp) -> SeriesResult {
+    fn result(&self, name: &str) -> SeriesResult {
         let labels = name.parse::<Labels>().unwrap_or_else(|_| Labels::metric(name));
         let alert = |incident: &Incident| Alert {
             from_ms: incident.start_ms,
@@ -125,9 +132,9 @@ impl Line {
             series: name.to_owned(),
             labels: labels_of(&labels),
             step_seconds: 0.0,
-            from_ms: from.millis(),
-            until_ms: until.millis(),
-            days: (until.seconds() - from.seconds()) / 86_400.0,
+            from_ms: 0,
+            until_ms: 0,
+            days: 0.0,
             points: self.points,
             scored: self.points,
             anomalous: self.anomalous,
@@ -165,7 +172,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tsdb::{Frame, Step};
+    use tsdb::Frame;
 
     fn scored(start: i64, scores: &[f64]) -> Scored {
         let frame = |values: Vec<f64>| {

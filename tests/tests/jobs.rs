@@ -183,6 +183,9 @@ async fn a_backfill_that_is_killed_again_and_again_writes_every_score_once() {
     let counted = self::result(&service, &backtest).await;
     assert_eq!(counted["summary"]["points"].as_u64(), Some(expected.len() as u64), "{counted}");
     assert_eq!(counted["summary"]["anomalous"].as_u64(), Some(anomalous as u64), "{counted}");
+    let days = expected.len() as f64 * STEP.seconds() / 86_400.0;
+    assert!((counted["summary"]["days"].as_f64().unwrap() - days).abs() < 1e-9, "{counted}");
+    assert_eq!(counted["cases"], json!([]), "nobody said anything");
     assert_eq!(export(&server, "anomaly_score").await, found);
 }
 

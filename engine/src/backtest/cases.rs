@@ -1,6 +1,9 @@
 //! What people said of alerts, as cases that every change must keep.
 
 use serde::{Deserialize, Serialize};
+use tsdb::Step;
+
+use crate::evaluate::Rules;
 
 use super::result::SeriesResult;
 use super::scope::Scope;
@@ -47,8 +50,8 @@ pub enum Outcome {
 }
 
 impl Case {
-    /// How it went in a replay. `anomaly` is kept by an alert of any series of its scope that overlaps it; the others are
-    /// broken by one.
+    /// How it went in a replay. `anomaly` is kept by an alert of any series of its scope that overlaps it or comes a little
+    /// later, as an event is caught; the others are broken by one that overlaps them.
     pub fn outcome(&self, results: &[SeriesResult]) -> Outcome {
         let is_meant = |one: &&SeriesResult| {
             self.scope.holds(&one.series, &one.labels)
@@ -57,14 +60,21 @@ impl Case {
                 && one.until_ms >= self.from_ms
         };
         let meant: Vec<&SeriesResult> = results.iter().filter(is_meant).collect();
-        let mut alerts = meant.iter().flat_map(|one| &one.alerts);
-        let is_alerted = alerts.any(|alert| alert.from_ms <= self.until_ms && alert.until_ms >= self.from_ms);
+        let is_alerted = meant.iter().any(|one| {
+            let until_ms = self.until_ms + if self.said == Said::Anomaly { grace(one) } else { 0 };
+            one.alerts.iter().any(|alert| alert.from_ms <= until_ms && alert.until_ms >= self.from_ms)
+        });
         match (meant.is_empty(), is_alerted == (self.said == Said::Anomaly)) {
             (true, _) => Outcome::NotCovered,
             (false, true) => Outcome::Kept,
             (false, false) => Outcome::Broken,
         }
     }
+}
+
+/// How long after its end something is still caught, in milliseconds.
+fn grace(one: &SeriesResult) -> i64 {
+    Step::from_millis((one.step_seconds * 1000.0) as i64).map_or(0, |step| Rules::of(step).grace)
 }
 
 #[cfg(test)]
@@ -100,6 +110,8 @@ mod tests {
         for (host, from_ms, until_ms, said, expected) in [
             ("a", 110, 115, Said::Anomaly, Outcome::Kept),
             ("a", 0, 100, Said::Anomaly, Outcome::Kept),
+            ("a", 60, 99, Said::Anomaly, Outcome::Kept),
+            ("a", 60, 99, Said::Expected, Outcome::Kept),
             ("a", 200, 300, Said::Anomaly, Outcome::Broken),
             ("a", 110, 115, Said::Expected, Outcome::Broken),
             ("a", 90, 400, Said::Maintenance, Outcome::Broken),

@@ -103,7 +103,7 @@ pub(crate) struct SourceArgs {
     /// The distance between points, such as 5m [default: a file's own, the pipeline's, or 5m for a server].
     #[arg(long, value_name = "DURATION", value_parser = step)]
     step: Option<Step>,
-    /// How much of a server's past is judged.
+    /// How much of the past is judged.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "from")]
     last: Option<Duration>,
     /// Where judging begins: 2026-01-31, 2026-01-31T10:00:00Z or seconds since 1970.
@@ -197,12 +197,12 @@ impl SourceArgs {
 
     /// How the inputs are read.
     pub(crate) fn how(&self, now: Timestamp) -> How {
-        let last = |last: Duration| self.to.unwrap_or(now) - last;
         How {
             columns: self.columns.clone(),
             step: self.step,
             query: self.query.clone(),
-            from: self.from.or_else(|| self.last.map(last)),
+            from: self.from,
+            last: self.last,
             to: self.to,
             headers: self.header.clone(),
             warm_up: self.warm_up,

@@ -98,7 +98,7 @@ pub fn tune(args: &TuneArgs, terminal: &mut Terminal) -> Result<ExitCode, CliErr
         ..Work::default()
     };
     let plain = Setup::of_spec(ModelSpec::local(models::DEFAULT, Map::new()), &args.judge, 1.0)?;
-    let first = inputs[0].read(&work.how, plain.pipeline_of(&inputs[0]).as_ref())?;
+    let first = inputs[0].read(&work.how, plain.pipeline_of(&inputs[0], &work.how)?.as_ref())?;
     let seasons = seasons(&inputs, &work, &plain)?;
     let specs = args.candidates(&seasons, first.frame.step().duration());
     let setups: Vec<Setup> =
@@ -140,7 +140,7 @@ fn nothing(source: &SourceArgs) -> CliError {
 fn seasons(inputs: &[super::backtest::Input], work: &Work, plain: &Setup) -> Result<Vec<Vec<usize>>, CliError> {
     let mut counted: Vec<(usize, Vec<usize>)> = vec![];
     for input in inputs.iter().take(SEASONS.1) {
-        let frame = input.read(&work.how, plain.pipeline_of(input).as_ref())?.frame;
+        let frame = input.read(&work.how, plain.pipeline_of(input, &work.how)?.as_ref())?.frame;
         let end = (frame.points() as f64 * CHOSEN_ON) as usize;
         for (_, row) in frame.rows().take(SEASONS.1) {
             let found = tuning::seasons(&row[..end], frame.time(end).millis(), frame.step().duration());

@@ -3,11 +3,12 @@
 use engine::PassError;
 use engine::backfill::Backfill;
 use engine::backtest::cases::Case;
+use engine::backtest::result::SeriesResult;
 use engine::backtest::scope::Scope;
 use engine::backtest::{Incident, Line, Tally};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tsdb::Timestamp;
+use tsdb::{Step, Timestamp};
 
 use crate::api::page::Limit;
 use crate::database::feedback::{self, Filter};
@@ -48,34 +49,36 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
         let (done, all) = ((place.after_ms - start.millis()) as f64, (end.millis() - start.millis()) as f64);
         task.save((done / all.max(1.0)).min(1.0), &format!("scored until {}", piece.until), &place).await?;
     }
-    let mut result = shown(first, end, &place.tally);
+    let step = backfill.pipeline().step;
+    let mut result = shown(step, (first, end), &place.tally);
     if let Some(name) = &task.work.pipeline {
-        result["cases"] = cases(task, name, (first, end), &place.tally).await?;
+        let results = place.tally.results(step, first, end);
+        result["cases"] = cases(task, name, (first, end), &results).await?;
     }
     Ok(result)
 }
 
-/// How what people said of the pipeline went, the newest first.
+/// How what people said of the pipeline and the range went, the newest first.
 async fn cases(
     task: &Task,
     pipeline: &str,
     (from, until): (Timestamp, Timestamp),
-    tally: &Tally,
+    results: &[SeriesResult],
 ) -> Result<Value, JobError> {
-    let filter = Filter { pipeline: Some(pipeline.to_owned()), from: Some(from), ..Filter::default() };
-    let rows = feedback::list(&task.app.database, Filter { until: Some(until), ..filter }, Limit::MOST).await?;
-    let results = tally.results(from, until);
+    let (from, until) = (Some(from), Some(until));
+    let filter = Filter { pipeline: Some(pipeline.to_owned()), from, until, ..Filter::default() };
+    let rows = feedback::list(&task.app.database, filter, Limit::MOST).await?;
     let case = |row: &feedback::Feedback| {
         let said = serde_json::from_value(json!(row.verdict)).ok()?;
         let scope = Scope::labels(serde_json::from_str(&row.labels).ok()?);
         let (id, note) = (row.id.clone(), row.note.clone());
         let case = Case { id, scope, from_ms: row.start_ms, until_ms: row.end_ms, said, note };
-        Some(json!({ "id": row.id, "verdict": row.verdict, "outcome": case.outcome(&results) }))
+        Some(json!({ "id": row.id, "verdict": row.verdict, "outcome": case.outcome(results) }))
     };
     Ok(rows.iter().filter_map(case).collect())
 }
 
-fn shown(from: Timestamp, until: Timestamp, tally: &Tally) -> Value {
+fn shown(step: Step, (from, until): (Timestamp, Timestamp), tally: &Tally) -> Value {
     let mut series: Vec<(&String, &Line)> = tally.series().iter().collect();
     series.sort_by_key(|(_, line)| std::cmp::Reverse(line.anomalous));
     let line = |(name, line): &(&String, &Line)| {
@@ -86,11 +89,10 @@ fn shown(from: Timestamp, until: Timestamp, tally: &Tally) -> Value {
     };
     let mut summary = counted(&tally.total());
     summary["series"] = json!(series.len());
-    let days = (until.seconds() - from.seconds()) / 86_400.0;
-    let incidents = tally.total().incidents as f64;
-    let weeks = days / 7.0 * series.len() as f64;
+    // Of what was scored, not of what was asked for: that may reach beyond the data.
+    let days = tally.total().points as f64 * step.seconds() / 86_400.0;
     summary["days"] = json!(days);
-    summary["incidents_a_week"] = json!((weeks > 0.0).then(|| incidents / weeks));
+    summary["incidents_a_week"] = json!((days > 0.0).then(|| tally.total().incidents as f64 / days * 7.0));
     let listed: Vec<Value> = series.iter().take(MOST_SERIES).map(line).collect();
     json!({ "from": from.to_string(), "until": until.to_string(), "summary": summary, "series": listed })
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use engine::Pipeline;
 use serde::Deserialize;
@@ -67,6 +68,8 @@ pub(crate) struct How {
     pub(crate) step: Option<Step>,
     pub(crate) query: Option<String>,
     pub(crate) from: Option<Timestamp>,
+    /// How much of the past is judged, where no start is given.
+    pub(crate) last: Option<Duration>,
     pub(crate) to: Option<Timestamp>,
     pub(crate) headers: Vec<(String, String)>,
     /// How much of a file is only learned from.
@@ -232,7 +235,8 @@ impl Input {
         if let Some(to) = how.to {
             frame = between(&frame, None, Some(to));
         }
-        let start = match (how.from, how.warm_up, self.told.eval_start) {
+        let from = how.from.or_else(|| Some(frame.end() - how.last?));
+        let start = match (from, how.warm_up, self.told.eval_start) {
             (Some(from), ..) => Start::At(from),
             (None, Some(warm_up), _) => behind(warm_up, frame.start()),
             (None, None, Some(rows)) => Start::Behind(rows),
@@ -248,7 +252,8 @@ impl Input {
         let pipeline = pipeline.ok_or_else(|| usage("a server needs a pipeline"))?;
         let query = how.query.as_deref().unwrap_or(&pipeline.query);
         let (step, to) = (how.step.unwrap_or(pipeline.step), how.to.unwrap_or(how.now));
-        let from = how.from.ok_or_else(|| usage("a server needs --from or --last"))?;
+        let from = how.from.or_else(|| Some(to - how.last?));
+        let from = from.ok_or_else(|| usage("a server needs --from or --last"))?;
         if from >= to {
             return Err(usage("--from must be before --to"));
         }
@@ -300,11 +305,12 @@ impl Table {
         self.frame.nearest(Timestamp::from_millis(time.millis() - self.offset))
     }
 
-    /// The rows of a series, their times rising. Of a server these are the points that have a value.
+    /// The rows of a series, their times rising. Of a server these are the points behind the context that have a value.
     pub(crate) fn points(&self, series: usize) -> Vec<Point> {
         let Some(rows) = &self.rows else {
             let values = self.frame.row(series);
-            let there = (0..values.len()).filter(|cell| !values[*cell].is_nan());
+            let first = self.frame.index(self.before() + self.frame.step()).unwrap_or(0);
+            let there = (first..values.len()).filter(|cell| !values[*cell].is_nan());
             let point = |cell| Point { time: self.original(self.frame.time(cell)), cell, is_anomaly: false };
             return there.map(point).collect();
         };

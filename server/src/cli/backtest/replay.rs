@@ -154,7 +154,7 @@ impl Work {
 
 /// One input under one setup.
 fn one(setup: &Setup, input: &Input, work: &Work, bar: &ProgressBar) -> Result<Outcome, CliError> {
-    let table = input.read(&work.how, setup.pipeline_of(input).as_ref())?;
+    let table = input.read(&work.how, setup.pipeline_of(input, &work.how)?.as_ref())?;
     bar.set_message(table.name.clone());
     let pipeline = setup.pipeline(table.frame.step());
     let chunk = if pipeline.together { usize::MAX } else { CHUNK };

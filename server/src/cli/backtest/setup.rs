@@ -3,21 +3,23 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use engine::pipeline::duration::Show;
 use engine::pipeline::{Pipeline, Technique};
 use models::{Forecaster, ModelSpec, Resources};
 use tsdb::Step;
 
-use super::input::Input;
+use super::input::{How, Input};
 use crate::cli::CliError;
 use crate::cli::model::ModelArgs;
 use crate::cli::pipelines::load;
 use crate::cli::settings::JudgeArgs;
 
-/// The step of a server's answer where nobody says.
-const DEFAULT_STEP: Duration = Duration::from_secs(300);
+/// The step of a server's answer where nobody says: five minutes.
+const DEFAULT_STEP: Step = match Step::from_millis(300_000) {
+    Some(step) => step,
+    None => unreachable!(),
+};
 
 /// The share of points that the band holds where nobody says: as in a pipeline.
 const CONFIDENCE: f64 = 0.95;
@@ -88,6 +90,7 @@ impl Setup {
             Base::Pipeline(pipeline) => at_step(pipeline, step),
             Base::Settings { judge, spec, scale } => {
                 let mut pipeline = judge.pipeline(step, CONFIDENCE);
+                pipeline.name = "query".into();
                 pipeline.mode = engine::pipeline::Mode::AnomalyOnly;
                 pipeline.model = spec.clone();
                 (pipeline.anomaly.scale.below, pipeline.anomaly.scale.above) = (*scale, *scale);
@@ -97,9 +100,16 @@ impl Setup {
     }
 
     /// The pipeline that `input` is read for; `None` where a file's own step decides.
-    pub(crate) fn pipeline_of(&self, input: &Input) -> Option<Pipeline> {
-        let at_default = || self.pipeline(Step::from_duration(DEFAULT_STEP).expect("five minutes are a step"));
-        self.written().cloned().or_else(|| input.is_server().then(at_default))
+    ///
+    /// # Errors
+    /// Nobody says what a server is asked.
+    pub(crate) fn pipeline_of(&self, input: &Input, how: &How) -> Result<Option<Pipeline>, CliError> {
+        match self.written() {
+            Some(pipeline) => Ok(Some(pipeline.clone())),
+            None if !input.is_server() => Ok(None),
+            None if how.query.is_none() => Err(CliError::Usage("a server needs a --query or a --pipeline".into())),
+            None => Ok(Some(self.pipeline(how.step.unwrap_or(DEFAULT_STEP)))),
+        }
     }
 
     /// The pipeline, where it is one that is written somewhere.

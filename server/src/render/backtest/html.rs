@@ -46,6 +46,7 @@ pub fn html(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let data = Data::of(run);
     let parts = [
         ("style", format!("{STYLE}{OWN_STYLE}")),
+        ("runs", escape(&format!("Backtest · {}", names(&report.runs)))),
         ("title", escape(&title(&report.sources))),
         ("summary", escape(&sentence(&run.summary))),
         ("figures", table_of_figures(&report.runs)),
@@ -60,6 +61,11 @@ pub fn html(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         ("script", SCRIPT.into()),
     ];
     fill(PAGE, &parts, out)
+}
+
+/// What is replayed; of several the one that charts are of comes last.
+fn names(runs: &[Run]) -> String {
+    runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(" → ")
 }
 
 /// The names of a few sources, or how many there are.
@@ -408,5 +414,101 @@ impl Chart {
 
     fn bytes(&self) -> usize {
         [&self.title, &self.y, &self.f, &self.l, &self.u, &self.s].iter().map(|text| text.len()).sum::<usize>() + 200
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use engine::backtest::cases::{Outcome, Said};
+    use engine::backtest::result::{Against, Alert, Known, Verdict};
+    use engine::evaluate::Curve;
+
+    use super::*;
+
+    fn noise(seed: usize) -> f64 {
+        ((seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / 1e4
+    }
+
+    fn picture(number: usize) -> Picture {
+        let row = |seed: usize| (0..800).map(|at| noise(number * 10_000 + seed * 1000 + at)).collect();
+        let strip = Strip { start_ms: 0, step_ms: 300_000, rows: std::array::from_fn(row) };
+        let moment = |kind| Moment { kind, from_ms: 0, until_ms: 0, score: None, strip: strip.thin(200) };
+        Picture {
+            series: format!("cpu{{host=\"<{number}>\"}}"),
+            interest: number as f64,
+            overview: strip.clone(),
+            alerts: vec![],
+            events: vec![Known { from_ms: 0, until_ms: 600_000, caught_ms: None }],
+            moments: [Kind::False, Kind::False, Kind::Missed, Kind::Hit].map(moment).to_vec(),
+        }
+    }
+
+    fn series(number: usize) -> SeriesResult {
+        let alert =
+            Alert { from_ms: 0, until_ms: 0, peak_ms: 0, peak_score: 2.0, points: 1, verdict: Some(Verdict::False) };
+        let events = vec![Known { from_ms: 0, until_ms: 600_000, caught_ms: None }];
+        let against = Against { events, false_alarms: 1, vus_pr: Some(0.5), one_a_day: None, one_a_week: None };
+        SeriesResult {
+            series: picture(number).series,
+            labels: BTreeMap::new(),
+            step_seconds: 300.0,
+            from_ms: 0,
+            until_ms: 240_000_000,
+            days: 2.8,
+            points: 800,
+            scored: 800,
+            anomalous: 1,
+            coverage: Some(0.9),
+            loss: None,
+            alerts: vec![alert],
+            against: Some(against),
+        }
+    }
+
+    fn page(count: usize) -> String {
+        let results: Vec<SeriesResult> = (0..count).map(series).collect();
+        let (summary, pictures) = (Summary::of(&results, &Curve::default()), (0..count).map(picture).collect());
+        let run = Run { name: "<mstl>".into(), settings: vec![], summary, series: results, pictures };
+        let said = Said::Expected;
+        let case = CaseOutcome {
+            run: run.name.clone(),
+            id: "1".into(),
+            from_ms: 0,
+            until_ms: 0,
+            said,
+            note: "<b>deploy".into(),
+            outcome: Outcome::Broken,
+        };
+        let mut out = vec![];
+        let report = Report {
+            sources: vec!["<data>".into()],
+            took_seconds: 1.0,
+            runs: vec![run],
+            changes: vec![],
+            cases: vec![case],
+        };
+        html(&report, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_hundred_series_and_more_stay_under_two_megabytes() {
+        for count in [1, 100, 150] {
+            let page = page(count);
+            assert!(page.len() < 2_000_000, "{count}: {}", page.len());
+            assert_eq!(page.contains("not drawn here"), count > 100);
+        }
+    }
+
+    #[test]
+    fn names_are_no_markup_and_nothing_is_left_open() {
+        let page = page(2);
+        for absent in ["<data>", "<mstl>", "<b>deploy", "host=\"<", "{{"] {
+            assert!(!page.contains(absent), "{absent}");
+        }
+        assert!(page.contains("&lt;b&gt;deploy") && page.contains("What people said"));
+        assert!(page.contains("It caught none of the 2 known events. Of the alerts 2 were false."), "{page:.6000}");
     }
 }
