@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use models::detect::{Detector, PARTS};
 use serde::{Deserialize, Serialize};
 use tsdb::{Step, Timestamp};
 
 use crate::feedback::Side;
 use crate::incident::Point;
+use crate::judge::USUAL_CONFIDENCE;
+use crate::pipeline::Pipeline;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -33,6 +36,16 @@ pub struct Evidence<'a> {
     pub scores: &'a [f64],
     /// What the parts of the score say, by their names; none where it has no parts.
     pub parts: Option<&'a [(String, f64)]>,
+}
+
+/// What the parts of the ensemble say of the last of `values`, which end at `at`, in what each usually reaches; `None` where
+/// `pipeline` is judged by forecasts, or there is too little to say.
+pub fn parts(pipeline: &Pipeline, values: &[f64], at: Timestamp) -> Option<Vec<(String, f64)>> {
+    let mut detector = pipeline.detects().then(|| Detector::new(pipeline.step.duration(), USUAL_CONFIDENCE))?;
+    let first = at - pipeline.step.times(values.len().saturating_sub(1));
+    let times = (0..values.len()).map(|point| (first + pipeline.step.times(point)).millis());
+    let found = times.zip(values).map(|(time, value)| detector.push(time, *value)).last()??;
+    Some(PARTS.iter().map(|name| (*name).to_owned()).zip(found.parts).collect())
 }
 
 /// A part of an explanation.
@@ -156,7 +169,7 @@ fn as_far_off(evidence: &Evidence<'_>) -> Option<String> {
 fn of_parts(parts: &[(String, f64)]) -> Vec<String> {
     let mut parts: Vec<&(String, f64)> = parts.iter().collect();
     parts.sort_by(|a, b| b.1.total_cmp(&a.1));
-    parts.into_iter().map(|(name, value)| format!("{name}: {}", number(*value))).collect()
+    parts.into_iter().map(|(name, value)| format!("{name}: {} times the usual", number(*value))).collect()
 }
 
 /// The values at the same time of earlier days, the latest first.
@@ -334,7 +347,7 @@ mod tests {
         let parts = [("band".to_owned(), 0.5), ("nearest neighbours".to_owned(), 4.25)];
         let values = days(135.0);
         let sections = explain(&Evidence { parts: Some(&parts), ..evidence(&values, &[]) });
-        assert_eq!(sections[3].text, ["nearest neighbours: 4.25", "band: 0.5"]);
+        assert_eq!(sections[3].text, ["nearest neighbours: 4.25 times the usual", "band: 0.5 times the usual"]);
     }
 
     #[test]

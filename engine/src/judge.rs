@@ -36,7 +36,7 @@ const FEWEST_ROWS: usize = 64;
 const FEWEST_DETECTORS: usize = 4;
 
 /// The part of the points that a detector's band holds where the pipeline's technique names none.
-const USUAL_CONFIDENCE: f64 = 0.95;
+pub(crate) const USUAL_CONFIDENCE: f64 = 0.95;
 
 /// What is hidden from the contexts of a forecast, by row; nothing of the rows that are not there.
 pub type Masks = BTreeMap<usize, Quiet>;

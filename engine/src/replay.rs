@@ -156,6 +156,15 @@ mod tests {
     }
 
     #[test]
+    fn a_detector_knows_no_future_either() {
+        let mut pipeline = pipeline();
+        pipeline.model.id = "auto".into();
+        let [known, cut] = [1000, 781].map(|cut| scores(&pipeline, eventful(cut), 600, 780));
+        assert_eq!(format!("{known:?}"), format!("{cut:?}"));
+        assert!(known.iter().all(|score| score.is_finite()) && known.iter().any(|score| *score > 0.0));
+    }
+
+    #[test]
     fn nothing_to_judge_is_no_error() {
         assert!(scores(&pipeline(), wave(3, 100), 50, 50).is_empty());
     }

@@ -44,6 +44,12 @@ const RUN: usize = 10;
 /// How many points a series stands still over.
 const MOVES: usize = 20;
 
+/// Which part that is.
+const STILL: usize = PARTS.len() - 1;
+
+/// What it counts at most: a series that never stood still before would drown all else in it.
+const STILL_MOST: f64 = 25.0;
+
 /// The most points that stretches are compared with.
 const MOST_KEPT: usize = 20_160;
 
@@ -235,7 +241,9 @@ impl Work {
 
     fn finding(&mut self, residual: &Residual, raw: [f64; PARTS.len()]) -> Finding {
         let width = self.band.push(residual.fast, &self.usual[5].sketch, self.seen);
-        let parts: [f64; PARTS.len()] = std::array::from_fn(|at| self.usual[at].push(raw[at], self.seen, self.lead));
+        let mut parts: [f64; PARTS.len()] =
+            std::array::from_fn(|at| self.usual[at].push(raw[at], self.seen, self.lead));
+        parts[STILL] = parts[STILL].min(STILL_MOST);
         let mean = parts.iter().map(|part| part.powf(POWER)).sum::<f64>() / PARTS.len() as f64;
         let faded = self.fade.push(mean.powf(1.0 / POWER));
         self.together.push(faded, self.seen, self.lead);

@@ -125,7 +125,8 @@ async fn check_scores(scene: &Scene, reader: &QueryRange) -> (Timestamp, Timesta
             for (point, (got, want)) in row.iter().zip(want).enumerate() {
                 let time = times.time(point);
                 assert_eq!(times.row(at)[point], time.seconds(), "{kind}{labels} is missing at {time}");
-                assert!((got - want).abs() <= 1e-9 * want.abs().max(1.0), "{kind}{labels} at {time}: {got} ≠ {want}");
+                // A store keeps 15 digits of a value, and a narrow band is a small difference of large ones.
+                assert!((got - want).abs() <= 1e-7 * want.abs().max(1.0), "{kind}{labels} at {time}: {got} ≠ {want}");
             }
         }
     }

@@ -332,10 +332,10 @@ async fn two_processes_share_a_queue_and_one_goes_on_where_the_other_died() {
     let pipelines = [("requests.yaml", PIPELINE)];
     let mut one = Service::configured(&config, &[], &pipelines);
     let two = Service::configured(&config, &[], &pipelines);
-    let from = (frame.start() + STEP.times(DAY)).to_string();
+    let (from, until) = ((frame.start() + STEP.times(DAY)).to_string(), frame.end().to_string());
     let mut ids = vec![];
     for _ in 0..6 {
-        ids.push(submit(&one, "backtest", json!({"pipeline": "requests", "from": from})).await);
+        ids.push(submit(&one, "backtest", json!({"pipeline": "requests", "from": from, "until": until})).await);
     }
     // One process sees what the other does, and can cancel it.
     eventually("work in progress", async || {

@@ -15,6 +15,7 @@ prediction_horizon: 1m
 forecast_schedule: 10s
 anomaly_schedule: 2s
 model: {id: mad}
+anomaly: {calibration: none}
 output: {write_forecast: false}
 ";
 

@@ -75,6 +75,7 @@ model:
   endpoint: {}/predict/arrow
   serialization_format: arrow
   parameters: {{season: 20, batch: 2}}
+anomaly: {{calibration: none}}
 output: {{write_forecast: false}}
 ",
         forecaster.url

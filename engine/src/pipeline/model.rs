@@ -38,7 +38,10 @@ fn default(raw: &RawPipeline) -> &'static str {
     let technique = raw.anomaly.as_ref().and_then(|at| at.value.technique.as_ref());
     let has_band = technique.is_some_and(|at| at.value != RawTechnique::ConfidenceInterval);
     let only_forecasts = raw.mode.as_ref().is_some_and(|at| at.value == Mode::ForecastOnly);
-    if is_trained || has_band || only_forecasts { registry::FORECASTER } else { registry::DEFAULT }
+    // Parameters without a model are those of a forecaster, as pipelines had them before there was a detector.
+    let has_parameters =
+        raw.model.as_ref().and_then(|at| at.value.parameters.as_ref()).is_some_and(|at| !at.value.is_empty());
+    if is_trained || has_band || only_forecasts || has_parameters { registry::FORECASTER } else { registry::DEFAULT }
 }
 
 fn model(raw: &RawModel, default: &'static str, reader: &mut Reader) -> Option<(ModelSpec, bool)> {

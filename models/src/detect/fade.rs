@@ -51,7 +51,9 @@ mod tests {
     fn a_spike_fades_at_once_and_what_lasted_slowly() {
         let after = |lasting: usize| {
             let mut fade = Fade::new(60);
-            (0..lasting).for_each(|_| drop(fade.push(10.0)));
+            for _ in 0..lasting {
+                fade.push(10.0);
+            }
             (0..120).map(|_| fade.push(0.0)).last().unwrap_or_default()
         };
         assert!(after(1) < 0.06, "{}", after(1));

@@ -17,7 +17,9 @@ use engine::output::Names;
 use engine::pipeline::duration::{self, Show};
 use engine::store::Document;
 use engine::{History, Pipeline, Ports, covariates};
-use models::{ForecastError, Forecaster};
+use models::detect::Detector;
+use models::registry::FORECASTER;
+use models::{ForecastError, Forecaster, ModelSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -222,13 +224,19 @@ impl Order {
     }
 }
 
+/// The pipeline of a document. One that names no model is judged by forecasts: a context tells a detector too little.
 fn checked(document: &Document) -> Result<Pipeline, Problem> {
-    Pipeline::from_document(document, ORIGIN).map_err(|errors| {
+    let mut pipeline = Pipeline::from_document(document, ORIGIN).map_err(|errors| {
         let mut problem = Problem::from(&errors);
         // The places are those of the document as we put it together.
         problem.errors.iter_mut().for_each(|fault| (fault.line, fault.column) = (None, None));
         problem
-    })
+    })?;
+    let names_model = document.get("model").is_some_and(|model| model.get("id").is_some());
+    if pipeline.detects() && !names_model {
+        pipeline.model = ModelSpec::local(FORECASTER, serde_json::Map::new());
+    }
+    Ok(pipeline)
 }
 
 /// Where a pipeline that came with the request reads and writes, and its model: this is where it is decided what it
@@ -292,7 +300,8 @@ async fn read(ports: &Ports, mut pipeline: Pipeline, at: Timestamp, last: Durati
         Turn { origin: last - step.times(horizon), first: last - step.times(horizon - 1), last }
     };
     let turns: Vec<Turn> = (0..turns).rev().map(turn).collect();
-    let first = turns[0].origin - step.times(pipeline.context_points - 1);
+    let learned = if pipeline.detects() { Detector::learns_from(step.duration()) } else { 0 };
+    let first = turns[0].origin - step.times(learned.max(pipeline.context_points) - 1);
     let query = RangeQuery::new(&pipeline.query, first, origin, step).expect("a context has points");
     let limits = Limits { series: pipeline.max_series, ..Limits::default() };
     let answer = ports.source.read(&query, &limits).await.map_err(|error| unread(&error))?;

@@ -18,9 +18,9 @@ const ROWS: [&str; 6] = [
     "INSERT INTO api_keys (id, name, hash, role, requests_per_second, created_ms, created_by, expires_ms, used_ms) \
      VALUES ('1', 'k', 'h', 'viewer', 0.1, 9007199254740993, 'me', NULL, NULL), \
             ('2', 'l', 'h', 'viewer', NULL, -1, 'me', 3, 4)",
-    "INSERT INTO incidents (id, pipeline, series, labels, start_ms, end_ms, peak_ms, peak_score, peak_actual, \
-     peak_expected, peak_lower, peak_upper, points, open_until_ms, created_ms, changed_ms) \
-     VALUES ('1', 'p', 's', '{}', 1, 2, 3, 5e-324, 0.30000000000000004, -1.7976931348623157e308, 1, 0.0, 2, 3, 4, 5)",
+    "INSERT INTO episodes (id, incident, pipeline, series, labels, start_ms, end_ms, peak_ms, peak_score, peak_actual, \
+     peak_expected, peak_lower, peak_upper, points, weight) \
+     VALUES ('1', 'i', 'p', 's', '{}', 1, 2, 3, 5e-324, 0.30000000000000004, -1.7976931348623157e308, 1, 0.0, 2, 3)",
     "INSERT INTO leases (name, owner, until_ms) VALUES ('p', 'nobody', 1)",
     "INSERT INTO instances (id, host, version, started_ms, seen_ms) VALUES ('i', 'h', 'v', 1, 2)",
 ];

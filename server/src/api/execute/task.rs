@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use engine::judge::Masks;
 use engine::outlook::{Known, Outlook, Turn};
 use engine::pass::compute;
-use engine::replay::judge;
+use engine::replay::{judge, replay};
 use engine::{History, Pipeline, Scored};
 use models::{ForecastError, Forecaster};
 use tokio::sync::Semaphore;
@@ -53,7 +53,11 @@ impl Task {
 
     fn work(self) -> Result<Done, ForecastError> {
         let Self { pipeline, model, history, turns, origin, known } = self;
-        let scored = judge(&pipeline, &*model, &history, &turns, origin)?;
+        let scored = match (pipeline.detects(), turns.first()) {
+            // A detector learns from all that is there.
+            (true, Some((turn, _))) => replay(&pipeline, &*model, &history, turn.origin, origin)?,
+            _ => judge(&pipeline, &*model, &history, &turns, origin)?,
+        };
         let outlook = Outlook::at(origin, &pipeline, &*model, &history, &known, Masks::new())?;
         Ok(Done { history, scored, outlook })
     }
