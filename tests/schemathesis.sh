@@ -9,7 +9,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/openanomaly/schemathesis-$version
 [ -x "$cache/bin/schemathesis" ] || { python3 -m venv "$cache" && "$cache/bin/pip" install --quiet "schemathesis==$version"; }
 
 program=target/${PROFILE:-debug}/openanomaly
-[ -x "$program" ] || cargo build -p server
+[ -x "$program" ] || cargo build --bin openanomaly
 folder=$(mktemp -d)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 mkdir "$folder/pipelines"

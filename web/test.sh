@@ -13,5 +13,5 @@ need chromium
 export CHROMIUM=${CHROMIUM:-$(command -v chromium)}
 [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --ignore-scripts --no-audit --no-fund >/dev/null
 need_rust
-cargo build --quiet --manifest-path ../Cargo.toml --package server --bin openanomaly
+cargo build --quiet --manifest-path ../Cargo.toml --bin openanomaly
 node --test --test-reporter=spec tests/

@@ -330,7 +330,7 @@ impl Usual {
         if seen == lead {
             self.sketch.shrink(0.05);
         }
-        if seen % RENEWED == 0 || seen < 4 * START {
+        if seen.is_multiple_of(RENEWED) || seen < 4 * START {
             let rarely = self.sketch.quantile(RARELY) / RARELY_RATIO;
             self.reaches = self.sketch.quantile(self.level).max(rarely);
         }
@@ -345,7 +345,7 @@ impl Band {
         let missed = if residual > width { 1.0 } else { 0.0 };
         self.miss += 0.005 * (1.0 - self.confidence - missed);
         self.miss = self.miss.clamp(0.1 * (1.0 - self.confidence), 4.0 * (1.0 - self.confidence));
-        if seen % 4 == 0 {
+        if seen.is_multiple_of(4) {
             self.width = residuals.quantile(1.0 - self.miss);
         }
         width
@@ -412,7 +412,7 @@ mod tests {
         let rows: [fn(usize) -> f64; 6] = [
             |_| 0.0,
             |_| 1e9,
-            |at| if at % 100 == 0 { 1e300 } else { 0.0 },
+            |at| if at.is_multiple_of(100) { 1e300 } else { 0.0 },
             |at| 1e9 + noise(at),
             |at| 1e-12 * noise(at),
             |at| if at < 1000 { 0.0 } else { 1e12 * noise(at) },

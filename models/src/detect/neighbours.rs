@@ -222,7 +222,7 @@ mod tests {
             if at == 30 {
                 assert_eq!((found.short, found.earlier), ([0.0; 3], 0.0));
             }
-            if at % 97 == 0 && at > 200 {
+            if at.is_multiple_of(97) && at > 200 {
                 let from = values.len().saturating_sub(319);
                 let kept = &values[from..];
                 for (found, length) in found.short.into_iter().zip([3, 5, 10]) {

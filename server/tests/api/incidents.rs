@@ -16,7 +16,8 @@ use crate::harness::{Service, includes};
 
 const DOCUMENT: &str = r#"{"name": "load", "query": "load", "step": "1m", "context_window": "1h",
     "prediction_horizon": "5m", "forecast_schedule": "5m",
-    "model": {"id": "seasonal_naive", "parameters": {"season": "31m"}}}"#;
+    "model": {"id": "seasonal_naive", "parameters": {"season": "31m"}},
+    "anomaly": {"calibration": "none"}}"#;
 
 /// A service that has found the spike of [`Service::fill`], whose time and incident are answered.
 async fn found() -> (Service, Timestamp, String) {
@@ -26,7 +27,8 @@ async fn found() -> (Service, Timestamp, String) {
 /// The same, where `change` was done to what was recorded of its points.
 async fn found_as(change: impl Fn(&mut Point)) -> (Service, Timestamp, String) {
     let service = Service::start().await;
-    let until = (service.app.now() - Duration::from_secs(600)).floor(Step::from_millis(60_000).unwrap());
+    // The end of a turn, whenever the test runs.
+    let until = (service.app.now() - Duration::from_secs(600)).floor(Step::from_millis(300_000).unwrap());
     service.fill("load", until).await;
     let made = service.ask("PUT", "/api/v1/pipelines/load", &[], DOCUMENT).await;
     assert_eq!(made.status, 201, "{}", made.text);
