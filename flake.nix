@@ -10,7 +10,7 @@
       systems = [ "x86_64-linux" "aarch64-linux" "x86_64-darwin" "aarch64-darwin" ];
       each = make: nixpkgs.lib.genAttrs systems (system: make nixpkgs.legacyPackages.${system});
       # What the tests start, and what builds and tests the Python extension.
-      servers = pkgs: [ pkgs.victoriametrics pkgs.prometheus ];
+      servers = pkgs: [ pkgs.victoriametrics pkgs.prometheus pkgs.prometheus-alertmanager ];
       python = pkgs: pkgs.python3.withPackages (packages: [ packages.numpy packages.pytest ]);
       rust = pkgs: attributes: pkgs.rustPlatform.buildRustPackage ({
         pname = "openanomaly";
