@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use models::ModelSpec;
+use models::detect::Detector;
 use tsdb::Step;
 
 use crate::budget::Budget;
@@ -84,6 +85,12 @@ impl Pipeline {
     /// Whether points are judged by a detector of their own, not by forecasts.
     pub fn detects(&self) -> bool {
         self.model.detects()
+    }
+
+    /// How many points of history a score is to know: the context, or what a detector learns from, if that is more.
+    pub fn known_points(&self) -> usize {
+        let learned = if self.detects() { Detector::learns_from(self.step.duration()) } else { 0 };
+        learned.max(self.context_points)
     }
 
     /// Reads the one pipeline of a YAML or JSON document. `origin` is the file's name, for messages.

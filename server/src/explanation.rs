@@ -13,7 +13,6 @@ use engine::explain::{self, Evidence, Section, explain};
 use engine::incident::Point;
 use engine::output::{Names, SCORE_KINDS};
 use engine::{PassError, Pipeline};
-use models::detect::Detector;
 use serde::{Deserialize, Serialize};
 use tsdb::labels::METRIC_NAME;
 use tsdb::{Frame, Labels, Limits, RangeQuery, Read, ReadError, Timestamp};
@@ -192,8 +191,7 @@ pub async fn of(app: &App, id: &str, series: Option<&str>) -> Result<Explanation
 /// The values of a series over the context of the point at `at`, and the scores that were written of them.
 async fn past(again: &Again, labels: &Labels, at: Timestamp) -> Result<(Vec<f64>, Vec<f64>), ReadError> {
     let pipeline = &again.pipeline;
-    let learned = if pipeline.detects() { Detector::learns_from(pipeline.step.duration()) } else { 0 };
-    let start = at - pipeline.step.times(learned.max(pipeline.context_points));
+    let start = at - pipeline.step.times(pipeline.known_points());
     let limits = Limits { series: pipeline.max_series, ..Limits::default() };
     let query = RangeQuery::new(&pipeline.query, start, at, pipeline.step).expect("the range ends after its start");
     let frame = again.ports.source.read(&query, &limits).await?.frame;

@@ -17,7 +17,6 @@ use engine::output::Names;
 use engine::pipeline::duration::{self, Show};
 use engine::store::Document;
 use engine::{History, Pipeline, Ports, covariates};
-use models::detect::Detector;
 use models::registry::FORECASTER;
 use models::{ForecastError, Forecaster, ModelSpec};
 use serde::Deserialize;
@@ -300,8 +299,7 @@ async fn read(ports: &Ports, mut pipeline: Pipeline, at: Timestamp, last: Durati
         Turn { origin: last - step.times(horizon), first: last - step.times(horizon - 1), last }
     };
     let turns: Vec<Turn> = (0..turns).rev().map(turn).collect();
-    let learned = if pipeline.detects() { Detector::learns_from(step.duration()) } else { 0 };
-    let first = turns[0].origin - step.times(learned.max(pipeline.context_points) - 1);
+    let first = turns[0].origin - step.times(pipeline.known_points() - 1);
     let query = RangeQuery::new(&pipeline.query, first, origin, step).expect("a context has points");
     let limits = Limits { series: pipeline.max_series, ..Limits::default() };
     let answer = ports.source.read(&query, &limits).await.map_err(|error| unread(&error))?;
