@@ -9,8 +9,6 @@ pub mod scope;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use tsdb::{Labels, Step, Timestamp};
 
 use crate::score::Scored;
@@ -23,14 +21,14 @@ const PAUSE: usize = 3;
 /// How many incidents of a series are kept; of the others only the number.
 const MOST_INCIDENTS: usize = 100;
 
-/// What was counted so far; can be written down and gone on with.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// What was counted so far.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
     series: BTreeMap<String, Line>,
 }
 
 /// What was counted of one series.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Line {
     /// Points that got a score.
     pub points: usize,
@@ -47,7 +45,7 @@ pub struct Line {
 }
 
 /// Anomalous points that lie close to each other. Times are in milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Incident {
     /// The first anomalous point.
     pub start_ms: i64,
@@ -197,8 +195,6 @@ mod tests {
         for cut in 1..scores.len() {
             let mut tally = Tally::default();
             tally.add(&scored(0, &scores[..cut]));
-            let text = serde_json::to_string(&tally).unwrap();
-            let mut tally: Tally = serde_json::from_str(&text).unwrap();
             tally.add(&scored(cut as i64, &scores[cut..]));
             assert_eq!(tally, whole, "{cut}");
         }

@@ -6,7 +6,6 @@ use engine::backtest::cases::Case;
 use engine::backtest::result::SeriesResult;
 use engine::backtest::scope::Scope;
 use engine::backtest::{Incident, Line, Tally};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tsdb::{Step, Timestamp};
 
@@ -18,13 +17,6 @@ use super::task::{JobError, Task};
 
 /// How many series the result tells of, those with the most anomalous points first.
 const MOST_SERIES: usize = 1000;
-
-/// How far it has come: what another attempt goes on with.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Place {
-    after_ms: i64,
-    tally: Tally,
-}
 
 /// Does the job, and answers what was counted.
 ///
@@ -40,19 +32,19 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
     let first = from.ceil(pipeline.step);
     let (start, mut backfill) = (first - pipeline.step, Backfill::new(pipeline, ports));
     let end = backfill.newest(task.app.now()).min(until);
-    let fresh = || Place { after_ms: start.millis(), tally: Tally::default() };
-    let mut place: Place = task.checkpoint().unwrap_or_else(fresh);
-    let mut score = async |after_ms| task.unless_stopped(backfill.score(Timestamp::from_millis(after_ms), end)).await;
-    while let Some(piece) = score(place.after_ms).await?? {
-        place.after_ms = piece.until.millis();
-        place.tally.add(&piece.scored);
-        let (done, all) = ((place.after_ms - start.millis()) as f64, (end.millis() - start.millis()) as f64);
-        task.save((done / all.max(1.0)).min(1.0), &format!("scored until {}", piece.until), &place).await?;
+    let mut tally = Tally::default();
+    let mut after = start;
+    // Another attempt begins anew: what was found anomalous is hidden from later forecasts, and stands nowhere.
+    while let Some(piece) = task.unless_stopped(backfill.score(after, end)).await?? {
+        after = piece.until;
+        tally.add(&piece.scored);
+        let (done, all) = ((after.millis() - start.millis()) as f64, (end.millis() - start.millis()) as f64);
+        task.progress((done / all.max(1.0)).min(1.0), &format!("scored until {after}")).await?;
     }
     let step = backfill.pipeline().step;
-    let mut result = shown(step, (first, end), &place.tally);
+    let mut result = shown(step, (first, end), &tally);
     if let Some(name) = &task.work.pipeline {
-        let results = place.tally.results(step, first, end);
+        let results = tally.results(step, first, end);
         result["cases"] = cases(task, name, (first, end), &results).await?;
     }
     Ok(result)
