@@ -7,6 +7,7 @@
 
 mod autoregression;
 mod fade;
+mod nearest;
 mod neighbours;
 mod season;
 mod sketch;
@@ -267,10 +268,7 @@ impl Work {
 
     /// The residual of the autoregression, which knows the points before only.
     fn surprise(&mut self, seconds: i64, x: f64, least: f64) -> f64 {
-        let last = self.neighbours.last(Autoregression::LAGS);
-        if last.len() < Autoregression::LAGS {
-            return 0.0;
-        }
+        let Some(last) = self.neighbours.last::<{ Autoregression::LAGS }>() else { return 0.0 };
         let yesterday = if self.day < 2000 { self.neighbours.ago(self.day) } else { None };
         let step_seconds = 86_400 / self.day as i64;
         let known = Known {

@@ -1,30 +1,33 @@
 //! How far the newest stretch of a series is from everything that it did before.
 
-/// How many of the nearest stretches are averaged.
-const NEAREST: usize = 3;
+use super::nearest::Row;
 
 /// The lengths of the short stretches, in points.
 const LENGTHS: [usize; 4] = [3, 5, 10, 20];
 
+/// The last of them.
+const LONGEST: usize = LENGTHS[LENGTHS.len() - 1];
+
 /// How many samples the long stretch is made of, each the mean of its share.
 const SAMPLES: usize = 12;
 
-/// How many stretches are compared at a time.
-const BLOCK: usize = 64;
+/// How much more than is compared with is kept before the oldest is given away.
+const SLACK: usize = 2048;
 
 /// Mean distances to the nearest earlier stretches that don't overlap: plain Euclidean ones, without normalising each
 /// stretch, since level and amplitude of a metric are what may be wrong with it. Distances of this kind are the best
 /// simple detectors of Liu and Paparrizos, "The Elephant in the Room", NeurIPS 2024 (there as Sub-KNN).
 ///
-/// Every earlier stretch that is kept is compared, so the answer is exact; that is about 40 operations a kept point.
+/// Every earlier stretch that is kept is compared, so the answer is exact. That is at most about 70 operations a kept
+/// point, in vectors; a stretch whose newest points alone are too far away is not looked at further.
 #[derive(Debug, Clone)]
 pub(super) struct Neighbours {
     kept: usize,
     day: usize,
     share: usize,
-    values: Vec<f32>,
+    values: Row,
     /// The mean of the last `share` values at each point.
-    means: Vec<f32>,
+    means: Row,
     sum: f64,
 }
 
@@ -39,38 +42,10 @@ pub(super) struct Distances {
     pub(super) long: f64,
 }
 
-/// The smallest distances so far, in ascending order.
-#[derive(Debug, Clone, Copy)]
-struct Nearest([f32; NEAREST]);
-
-impl Nearest {
-    const NONE: Self = Self([f32::INFINITY; NEAREST]);
-
-    fn worst(&self) -> f32 {
-        self.0[NEAREST - 1]
-    }
-
-    fn put(&mut self, distance: f32) {
-        if distance < self.worst() {
-            let at = self.0.iter().position(|known| distance < *known).unwrap_or(NEAREST - 1);
-            self.0[at..].rotate_right(1);
-            self.0[at] = distance;
-        }
-    }
-
-    /// The mean distance a point, of squared distances over `length` points.
-    fn mean(&self, length: usize) -> f64 {
-        let found = self.0.iter().filter(|distance| distance.is_finite());
-        let (sum, count) =
-            found.fold((0.0, 0.0), |(sum, count), square| (sum + f64::from(*square).sqrt(), count + 1.0));
-        if count == 0.0 { 0.0 } else { sum / count / (length as f64).sqrt() }
-    }
-}
-
 impl Neighbours {
     /// Nothing yet; `kept` points are compared with, `day` points make a day, `share` are a twelfth of the long stretch.
     pub(super) fn new(kept: usize, day: usize, share: usize) -> Self {
-        Self { kept, day, share, values: vec![], means: vec![], sum: 0.0 }
+        Self { kept, day, share, values: Row::new(), means: Row::new(), sum: 0.0 }
     }
 
     /// Adds the next value, and compares the stretches that end with it.
@@ -83,112 +58,56 @@ impl Neighbours {
 
     /// Adds the next value without looking for what is near it.
     pub(super) fn keep(&mut self, value: f32) {
-        if self.values.len() >= 2 * self.kept {
-            let gone = self.values.len() - self.kept;
-            self.values.drain(..gone);
-            self.means.drain(..gone);
+        let (known, needed) = (self.values.numbers().len(), self.kept + LONGEST.max(self.share * SAMPLES));
+        if known >= needed + SLACK {
+            self.values.forget(known - needed);
+            self.means.forget(known - needed);
         }
         self.values.push(value);
+        let values = self.values.numbers();
         self.sum += f64::from(value);
-        if self.values.len() > self.share {
-            self.sum -= f64::from(self.values[self.values.len() - 1 - self.share]);
+        if let Some(gone) = values.len().checked_sub(self.share + 1) {
+            self.sum -= f64::from(values[gone]);
         }
-        self.means.push((self.sum / self.share.min(self.values.len()) as f64) as f32);
+        self.means.push((self.sum / self.share.min(values.len()) as f64) as f32);
     }
 
-    /// The last `count` values, the newest last; fewer where there are no more.
-    pub(super) fn last(&self, count: usize) -> Vec<f64> {
-        let from = self.values.len().saturating_sub(count);
-        self.values[from..].iter().map(|value| f64::from(*value)).collect()
+    /// The last values, the newest last, if there are so many.
+    pub(super) fn last<const N: usize>(&self) -> Option<[f64; N]> {
+        self.values.numbers().last_chunk().map(|last| last.map(f64::from))
     }
 
     /// The value `points` before the next one.
     pub(super) fn ago(&self, points: usize) -> Option<f64> {
-        self.values.len().checked_sub(points).map(|at| f64::from(self.values[at]))
+        let values = self.values.numbers();
+        values.len().checked_sub(points).map(|at| f64::from(values[at]))
     }
 
     fn short(&self) -> Distances {
-        const LONGEST: usize = LENGTHS[LENGTHS.len() - 1];
-        let newest = self.values.len() - 1;
+        let values = self.values.numbers();
+        let newest = values.len() - 1;
         if newest < 2 * LONGEST {
             return Distances::default();
         }
-        let mut nearest = [Nearest::NONE; LENGTHS.len()];
+        let recent: [f32; LONGEST] = std::array::from_fn(|back| values[newest - back]);
+        let first = (newest + 1).saturating_sub(self.kept).max(LONGEST - 1);
         // The last one is compared with what is older than a day.
-        let until = [LENGTHS[0], LENGTHS[1], LENGTHS[2], self.day.max(LONGEST)].map(|gap| newest.checked_sub(gap));
-        let end = newest - LENGTHS[0] + 1;
-        let recent: [f32; LONGEST] = std::array::from_fn(|back| self.values[newest - back]);
-        let mut first = (newest + 1).saturating_sub(self.kept).max(LONGEST - 1);
-        while first < end {
-            let size = BLOCK.min(end - first);
-            let blocks = short_block(&self.values, &recent, first, size);
-            for ((squares, nearest), until) in blocks.iter().zip(&mut nearest).zip(until) {
-                let allowed = until.map_or(0, |until| (until + 1).saturating_sub(first).min(size));
-                take(&squares[..allowed], nearest);
-            }
-            first += size;
-        }
-        let [a, b, c, earlier] = [0, 1, 2, 3].map(|at| nearest[at].mean(LENGTHS[at]));
+        let gaps = [LENGTHS[0], LENGTHS[1], LENGTHS[2], self.day.max(LONGEST)];
+        let ends = gaps.map(|gap| (newest + 1).saturating_sub(gap));
+        let nearest = self.values.nearest_short(&recent, first, ends);
+        let [a, b, c, earlier] = std::array::from_fn(|at| nearest[at].mean(LENGTHS[at]));
         Distances { short: [a, b, c], earlier, long: 0.0 }
     }
 
     fn long(&self) -> f64 {
-        let (newest, span) = (self.means.len() - 1, self.share * SAMPLES);
+        let means = self.means.numbers();
+        let (newest, stride, span) = (means.len() - 1, self.share, self.share * SAMPLES);
         if newest < 2 * span {
             return 0.0;
         }
-        let recent: [f32; SAMPLES] = std::array::from_fn(|back| self.means[newest - back * self.share]);
-        let mut nearest = Nearest::NONE;
-        let (mut first, end) = ((newest + 1).saturating_sub(self.kept).max(span), newest - span + 1);
-        while first < end {
-            let size = BLOCK.min(end - first);
-            take(&long_block(&self.means, &recent, self.share, first, size)[..size], &mut nearest);
-            first += size;
-        }
-        nearest.mean(SAMPLES)
-    }
-}
-
-/// Takes what is near; most blocks hold nothing that is.
-fn take(squares: &[f32], nearest: &mut Nearest) {
-    let least = squares.iter().fold(f32::INFINITY, |least, square| least.min(*square));
-    if least < nearest.worst() {
-        squares.iter().for_each(|square| nearest.put(*square));
-    }
-}
-
-/// Squared distances of the recent stretches, newest value first, to those that end at `first` and the points after it.
-fn short_block(values: &[f32], recent: &[f32; 20], first: usize, size: usize) -> [[f32; BLOCK]; LENGTHS.len()] {
-    let mut sums = [0.0; BLOCK];
-    let mut all = [[f32::INFINITY; BLOCK]; LENGTHS.len()];
-    let mut length = 0;
-    for (back, value) in recent.iter().enumerate() {
-        add_squares(&mut sums, *value, &values[first - back..first - back + size]);
-        if back + 1 == LENGTHS[length] {
-            all[length] = sums;
-            length += 1;
-        }
-    }
-    all
-}
-
-/// The same for the long stretch, of which every `share`th mean is looked at.
-fn long_block(means: &[f32], recent: &[f32; SAMPLES], share: usize, first: usize, size: usize) -> [f32; BLOCK] {
-    let mut sums = [0.0; BLOCK];
-    for (back, value) in recent.iter().enumerate() {
-        let start = first - back * share;
-        add_squares(&mut sums, *value, &means[start..start + size]);
-    }
-    sums
-}
-
-/// Adds the squared differences from `value`; whole blocks are of a fixed size, so that they are computed in vectors.
-#[inline]
-fn add_squares(sums: &mut [f32; BLOCK], value: f32, others: &[f32]) {
-    if let Ok(others) = <&[f32; BLOCK]>::try_from(others) {
-        sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += (value - other) * (value - other));
-    } else {
-        sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += (value - other) * (value - other));
+        let recent: [f32; SAMPLES] = std::array::from_fn(|back| means[newest - back * stride]);
+        let first = (newest + 1).saturating_sub(self.kept).max(span);
+        self.means.nearest_long(&recent, stride, first, newest + 1 - span).mean(SAMPLES)
     }
 }
 
