@@ -7,6 +7,7 @@
 
 mod autoregression;
 mod fade;
+mod hidden;
 mod nearest;
 mod neighbours;
 mod season;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use autoregression::{Autoregression, Known};
 use fade::Fade;
+use hidden::{Hidden, Memory};
 use neighbours::Neighbours;
 use season::{Residual, Season};
 use sketch::Sketch;
@@ -61,7 +63,7 @@ const USUAL: f64 = 0.95;
 const USUAL_TOGETHER: f64 = 0.95;
 
 /// What that quantile may be before the series counts as one of those.
-const QUIET: f64 = 1.3;
+const QUIET: f64 = 1.1;
 
 /// A series that nearly always repeats itself has usual distances of nothing: then what it rarely reaches counts.
 const RARELY: f64 = 0.995;
@@ -123,6 +125,7 @@ struct Work {
     drift: f64,
     drift_keeps: f64,
     usual: [Usual; PARTS.len()],
+    hidden: Hidden,
     fade: Fade,
     together: Usual,
     loudness: f64,
@@ -205,6 +208,7 @@ impl Work {
             drift: 0.0,
             drift_keeps: (-(step_seconds as f64) / 1800.0).exp(),
             usual: std::array::from_fn(|_| Usual::new(USUAL, half_life)),
+            hidden: Hidden::new(day),
             fade: Fade::new(step_seconds),
             together: Usual::new(USUAL_TOGETHER, half_life),
             loudness: 1.0,
@@ -246,7 +250,9 @@ impl Work {
             std::array::from_fn(|at| self.usual[at].push(raw[at], self.seen, self.lead));
         parts[STILL] = parts[STILL].min(STILL_MOST);
         let mean = parts.iter().map(|part| part.powf(POWER)).sum::<f64>() / PARTS.len() as f64;
-        let faded = self.fade.push(mean.powf(1.0 / POWER));
+        let together = mean.powf(1.0 / POWER);
+        self.remember(together);
+        let faded = self.fade.push(together);
         self.together.push(faded, self.seen, self.lead);
         let score = faded / self.loudness() / ALERT;
         self.seen += 1;
@@ -257,11 +263,24 @@ impl Work {
         Finding { score, expected, lower, upper, parts }
     }
 
+    /// Has later points compared with the newest one, or not.
+    fn remember(&mut self, together: f64) {
+        // What comes on the first day is new in every way.
+        if self.seen <= self.lead {
+            return;
+        }
+        match self.hidden.push(together) {
+            Memory::Kept => {}
+            Memory::Hidden => self.neighbours.hide(),
+            Memory::Accepted => self.neighbours.accept(2 * self.day),
+        }
+    }
+
     /// How much louder the parts of this series are than those of others. It follows what they reach for a week, and
     /// then slowly, so that the scores of a series stay comparable.
     fn loudness(&mut self) -> f64 {
         let reached = (self.together.reaches / QUIET).max(1.0);
-        let weight = if self.seen < 7 * self.day.max(24) { 1.0 } else { 1.0 / (30 * self.day.max(24)) as f64 };
+        let weight = if self.seen < 7 * self.day.max(24) { 1.0 } else { 1.0 / (60 * self.day.max(24)) as f64 };
         self.loudness *= (reached / self.loudness).powf(weight);
         self.loudness
     }

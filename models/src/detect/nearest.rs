@@ -1,5 +1,7 @@
 //! The smallest of many distances, computed several at a time in the widest vectors that the processor has.
 
+use std::ops::Range;
+
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 
 /// How many of the nearest stretches are averaged.
@@ -15,7 +17,7 @@ const LARGEST_BLOCK: usize = VECTORS * 16;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Nearest([f32; NEAREST]);
 
-/// A series of numbers, the newest last.
+/// Numbers, the newest last.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     /// Ends with as many zeros as a block has numbers, so that every block is a full one.
@@ -80,17 +82,36 @@ impl Row {
         self.padded.drain(..count);
     }
 
+    /// Makes the newest `count` numbers `number`.
+    pub(super) fn fill_last(&mut self, count: usize, number: f32) {
+        let end = self.numbers().len();
+        self.padded[end.saturating_sub(count)..end].fill(number);
+    }
+
     /// The smallest squared Euclidean distances of the 3, 5, 10 and 20 first numbers of `recent`, which has the newest first,
     /// from stretches that end at `first`, which is at least 19, and later. `ends`, in descending order, says for each length
-    /// before which index the last of them ends.
-    pub(super) fn nearest_short(&self, recent: &[f32; 20], first: usize, ends: [usize; 4]) -> [Nearest; 4] {
-        dispatch!(self.level, simd => short(simd, &self.padded, recent, first, ends))
+    /// before which index the last of them ends. `further` is added to the squares of what ends there, a number each.
+    pub(super) fn nearest_short(
+        &self,
+        further: &Row,
+        recent: &[f32; 20],
+        first: usize,
+        ends: [usize; 4],
+    ) -> [Nearest; 4] {
+        dispatch!(self.level, simd => short(simd, [&self.padded, &further.padded], recent, first, ends))
     }
 
     /// The same of 12 numbers that are `stride` apart in the row, from stretches that end at `first`, which is at least 11
     /// strides, and later, but before `end`.
-    pub(super) fn nearest_long(&self, recent: &[f32; 12], stride: usize, first: usize, end: usize) -> Nearest {
-        dispatch!(self.level, simd => long(simd, &self.padded, recent, stride, first, end))
+    pub(super) fn nearest_long(
+        &self,
+        further: &Row,
+        recent: &[f32; 12],
+        stride: usize,
+        first: usize,
+        end: usize,
+    ) -> Nearest {
+        dispatch!(self.level, simd => long(simd, [&self.padded, &further.padded], recent, stride, first..end))
     }
 }
 
@@ -105,8 +126,9 @@ impl<S: Simd> Block<S> {
     const SIZE: usize = VECTORS * S::f32s::LEN;
 
     #[inline(always)]
-    fn new(simd: S) -> Self {
-        Self { simd, sums: [S::f32s::splat(simd, 0.0); VECTORS] }
+    fn new(simd: S, further: &[f32]) -> Self {
+        let vector = |at: usize| S::f32s::from_slice(simd, &further[at * S::f32s::LEN..][..S::f32s::LEN]);
+        Self { simd, sums: std::array::from_fn(vector) }
     }
 
     /// Adds `COUNT` more numbers of the query, after the first `from`; `others` begins with those that each is compared with.
@@ -158,7 +180,13 @@ impl<S: Simd> Block<S> {
 
 /// The newest come first: they are the most like the query where a series drifts.
 #[inline(always)]
-fn short<S: Simd>(simd: S, padded: &[f32], recent: &[f32; 20], first: usize, ends: [usize; 4]) -> [Nearest; 4] {
+fn short<S: Simd>(
+    simd: S,
+    [padded, further]: [&[f32]; 2],
+    recent: &[f32; 20],
+    first: usize,
+    ends: [usize; 4],
+) -> [Nearest; 4] {
     let mut nearest = [Nearest::NONE; 4];
     for first in (first..ends[0]).step_by(Block::<S>::SIZE).rev() {
         let [a, b, c, d] = ends.map(|end| end.saturating_sub(first));
@@ -166,7 +194,7 @@ fn short<S: Simd>(simd: S, padded: &[f32], recent: &[f32; 20], first: usize, end
         let far = nearest[if d > 0 { 3 } else { 2 }].worst();
         let window = &padded[first - 19..first + Block::<S>::SIZE];
         let others = |back: usize| &window[19 - back..];
-        let mut block = Block::new(simd);
+        let mut block = Block::new(simd, &further[first..]);
         let _ = block.add::<3>(recent, 0, others).give(&mut nearest[0], a, far)
             && block.add::<2>(recent, 3, others).give(&mut nearest[1], b, far)
             && block.add::<5>(recent, 5, others).give(&mut nearest[2], c, far)
@@ -177,12 +205,19 @@ fn short<S: Simd>(simd: S, padded: &[f32], recent: &[f32; 20], first: usize, end
 }
 
 #[inline(always)]
-fn long<S: Simd>(simd: S, padded: &[f32], recent: &[f32; 12], stride: usize, first: usize, end: usize) -> Nearest {
+fn long<S: Simd>(
+    simd: S,
+    [padded, further]: [&[f32]; 2],
+    recent: &[f32; 12],
+    stride: usize,
+    ends: Range<usize>,
+) -> Nearest {
     let mut nearest = Nearest::NONE;
-    for first in (first..end).step_by(Block::<S>::SIZE).rev() {
+    let end = ends.end;
+    for first in ends.step_by(Block::<S>::SIZE).rev() {
         let far = nearest.worst();
         let others = |back: usize| &padded[first - back * stride..];
-        let mut block = Block::new(simd);
+        let mut block = Block::new(simd, &further[first..]);
         let _ = block.add::<3>(recent, 0, others).give(&mut nearest, 0, far)
             && block.add::<9>(recent, 3, others).give(&mut nearest, end - first, far);
     }
@@ -197,10 +232,16 @@ mod tests {
         ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 24) as f32
     }
 
+    /// How much further away what ends at an index is: some things are, and some are not there at all.
+    fn further(at: usize) -> f32 {
+        if at % 11 == 5 { f32::INFINITY } else { [0.0, 0.0, 0.25][at % 3] }
+    }
+
     /// By the definition, in double precision.
-    fn expected(numbers: &[f32], recent: &[f32], stride: usize, ends: std::ops::Range<usize>) -> [f64; NEAREST] {
+    fn expected(numbers: &[f32], recent: &[f32], stride: usize, ends: Range<usize>) -> [f64; NEAREST] {
         let square = |end: usize| -> f64 {
-            recent.iter().enumerate().map(|(at, number)| f64::from(number - numbers[end - at * stride]).powi(2)).sum()
+            let differences = recent.iter().enumerate().map(|(at, number)| number - numbers[end - at * stride]);
+            differences.map(|difference| f64::from(difference).powi(2)).sum::<f64>() + f64::from(further(end))
         };
         let mut all: Vec<f64> = ends.map(square).chain([f64::INFINITY; NEAREST]).collect();
         all.sort_by(f64::total_cmp);
@@ -210,13 +251,14 @@ mod tests {
     /// With the narrowest and the widest vectors of this processor, within a millionth.
     fn check(what: &str, number: impl Fn(usize) -> f32, count: usize, stride: usize, ends: [usize; 4]) {
         for level in [Level::baseline(), Level::new()] {
-            let mut row = Row::with(level);
+            let (mut row, mut away) = (Row::with(level), Row::with(level));
             (0..count).for_each(|at| row.push(number(at)));
+            (0..count).for_each(|at| away.push(further(at)));
             let numbers = row.numbers();
             let recent: [f32; 20] = std::array::from_fn(|back| numbers[count - 1 - back]);
-            let short = row.nearest_short(&recent, 19, ends);
+            let short = row.nearest_short(&away, &recent, 19, ends);
             let apart: [f32; 12] = std::array::from_fn(|back| numbers[(count - 1).saturating_sub(back * stride)]);
-            let long = row.nearest_long(&apart, stride, 11 * stride, ends[3]);
+            let long = row.nearest_long(&away, &apart, stride, 11 * stride, ends[3]);
             let short = short.into_iter().zip([3, 5, 10, 20]).zip(ends);
             let rows = short.map(|((found, length), end)| (found, expected(numbers, &recent[..length], 1, 19..end)));
             let long = (long, expected(numbers, &apart, stride, 11 * stride..ends[3]));
@@ -252,11 +294,12 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_not_found() {
-        let mut row = Row::new();
+        let (mut row, mut nowhere) = (Row::new(), Row::new());
         (0..500).for_each(|at| row.push(if at < 100 { 0.0 } else { 1.0 + noise(at) }));
-        assert!(row.nearest_short(&[0.0; 20], 19, [400; 4]).iter().all(|nearest| nearest.mean(1) == 0.0));
+        (0..500).for_each(|_| nowhere.push(0.0));
+        assert!(row.nearest_short(&nowhere, &[0.0; 20], 19, [400; 4]).iter().all(|nearest| nearest.mean(1) == 0.0));
         row.forget(100);
         assert_eq!(row.numbers().len(), 400);
-        assert!(row.nearest_short(&[0.0; 20], 19, [400; 4]).iter().all(|nearest| nearest.mean(1) > 1.0));
+        assert!(row.nearest_short(&nowhere, &[0.0; 20], 19, [400; 4]).iter().all(|nearest| nearest.mean(1) > 1.0));
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Neighbours {
     values: Row,
     /// The mean of the last `share` values at each point.
     means: Row,
+    /// Infinite where what ends there is not compared with, and 0 elsewhere.
+    hidden: Row,
     sum: f64,
 }
 
@@ -45,7 +47,7 @@ pub(super) struct Distances {
 impl Neighbours {
     /// Nothing yet; `kept` points are compared with, `day` points make a day, `share` are a twelfth of the long stretch.
     pub(super) fn new(kept: usize, day: usize, share: usize) -> Self {
-        Self { kept, day, share, values: Row::new(), means: Row::new(), sum: 0.0 }
+        Self { kept, day, share, values: Row::new(), means: Row::new(), hidden: Row::new(), sum: 0.0 }
     }
 
     /// Adds the next value, and compares the stretches that end with it.
@@ -62,14 +64,26 @@ impl Neighbours {
         if known >= needed + SLACK {
             self.values.forget(known - needed);
             self.means.forget(known - needed);
+            self.hidden.forget(known - needed);
         }
         self.values.push(value);
+        self.hidden.push(0.0);
         let values = self.values.numbers();
         self.sum += f64::from(value);
         if let Some(gone) = values.len().checked_sub(self.share + 1) {
             self.sum -= f64::from(values[gone]);
         }
         self.means.push((self.sum / self.share.min(values.len()) as f64) as f32);
+    }
+
+    /// Later stretches are not compared with those that end with the newest value.
+    pub(super) fn hide(&mut self) {
+        self.hidden.fill_last(1, f32::INFINITY);
+    }
+
+    /// Nothing is hidden any more of the newest `points`.
+    pub(super) fn accept(&mut self, points: usize) {
+        self.hidden.fill_last(points, 0.0);
     }
 
     /// The last values, the newest last, if there are so many.
@@ -94,7 +108,7 @@ impl Neighbours {
         // The last one is compared with what is older than a day.
         let gaps = [LENGTHS[0], LENGTHS[1], LENGTHS[2], self.day.max(LONGEST)];
         let ends = gaps.map(|gap| (newest + 1).saturating_sub(gap));
-        let nearest = self.values.nearest_short(&recent, first, ends);
+        let nearest = self.values.nearest_short(&self.hidden, &recent, first, ends);
         let [a, b, c, earlier] = std::array::from_fn(|at| nearest[at].mean(LENGTHS[at]));
         Distances { short: [a, b, c], earlier, long: 0.0 }
     }
@@ -107,7 +121,7 @@ impl Neighbours {
         }
         let recent: [f32; SAMPLES] = std::array::from_fn(|back| means[newest - back * stride]);
         let first = (newest + 1).saturating_sub(self.kept).max(span);
-        self.means.nearest_long(&recent, stride, first, newest + 1 - span).mean(SAMPLES)
+        self.means.nearest_long(&self.hidden, &recent, stride, first, newest + 1 - span).mean(SAMPLES)
     }
 }
 
@@ -162,5 +176,25 @@ mod tests {
         assert!(last.short.iter().chain([&last.earlier, &last.long]).all(|distance| *distance < 1e-3), "{last:?}");
         let odd = neighbours.push(wave(500) + 1.0);
         assert!(odd.short.iter().all(|distance| *distance > 0.2), "{odd:?}");
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_compared_with_until_it_is_accepted() {
+        let far = |accepts: bool| {
+            let mut neighbours = Neighbours::new(1000, 48, 2);
+            for at in 0..200 {
+                let is_odd = at % 60 == 59;
+                neighbours.push(if is_odd { 5.0 } else { noise(at) });
+                if is_odd {
+                    neighbours.hide();
+                }
+            }
+            if accepts {
+                neighbours.accept(200);
+            }
+            neighbours.push(5.0).short[0]
+        };
+        assert!(far(false) > 2.0, "{}", far(false));
+        assert!(far(true) < 0.6, "{}", far(true));
     }
 }
