@@ -139,12 +139,11 @@ impl<S: Simd> Block<S> {
         from: usize,
         others: impl Fn(usize) -> &'a [f32],
     ) -> &mut Self {
-        for back in from..from + COUNT {
-            let (value, others) = (S::f32s::splat(self.simd, recent[back]), &others(back)[..Self::SIZE]);
-            for at in 0..VECTORS {
-                let others = S::f32s::from_slice(self.simd, &others[at * S::f32s::LEN..][..S::f32s::LEN]);
-                let difference = others - value;
-                self.sums[at] = difference.mul_add(difference, self.sums[at]);
+        for (back, recent) in recent[from..from + COUNT].iter().enumerate() {
+            let others = others(from + back)[..Self::SIZE].chunks_exact(S::f32s::LEN);
+            for (sum, others) in self.sums.iter_mut().zip(others) {
+                let difference = S::f32s::from_slice(self.simd, others) - *recent;
+                *sum = difference.mul_add(difference, *sum);
             }
         }
         self
@@ -153,10 +152,7 @@ impl<S: Simd> Block<S> {
     /// Gives the first `count` squares to `nearest`; whether any is below `far`, so that it is worth adding more to it.
     #[inline(always)]
     fn give(&mut self, nearest: &mut Nearest, count: usize, far: f32) -> bool {
-        let mut least = self.sums[0];
-        for at in 1..VECTORS {
-            least = least.min(self.sums[at]);
-        }
+        let least = self.sums[1..].iter().fold(self.sums[0], |least, sum| least.min(*sum));
         if !self.is_below(least, far) {
             return false;
         }
