@@ -1,9 +1,10 @@
 //! What scoring of history would have shown: counted a piece at a time, a line a series ([`Tally`]); judged against what
 //! is known to have happened ([`result`]), compared with what another pipeline would have shown ([`diff`]), and held
-//! against what people said of it ([`cases`]).
+//! against what people said of it ([`cases`]). Alerts of several series are incidents together ([`group`]).
 
 pub mod cases;
 pub mod diff;
+pub mod group;
 pub mod result;
 pub mod scope;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 
 use tsdb::{Labels, Step, Timestamp};
 
+use crate::incident::Lasting;
 use crate::score::Scored;
 use result::{Alert, SeriesResult};
 use scope::labels_of;
@@ -24,6 +26,7 @@ const MOST_INCIDENTS: usize = 100;
 /// What was counted so far.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
+    patience: usize,
     series: BTreeMap<String, Line>,
 }
 
@@ -40,11 +43,12 @@ pub struct Line {
     pub incidents: usize,
     /// The first of them.
     pub first_incidents: Vec<Incident>,
-    /// How many points ago the last anomalous one was.
+    /// How many points ago the last one was that somebody would have been told of.
     since: usize,
+    lasting: Lasting,
 }
 
-/// Anomalous points that lie close to each other. Times are in milliseconds since the Unix epoch.
+/// Anomalous points that lie close to each other, from when somebody would have been told. Times are in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Incident {
     /// The first anomalous point.
@@ -60,20 +64,29 @@ pub struct Incident {
 }
 
 impl Tally {
+    /// Nothing yet, of a pipeline where a score must stay above 1 for `patience` steps after the first point before
+    /// somebody is told.
+    pub fn new(patience: usize) -> Self {
+        Self { patience, series: BTreeMap::new() }
+    }
+
     /// Counts the next piece; pieces come in order.
     pub fn add(&mut self, scored: &Scored) {
         for (row, (labels, scores)) in scored.score.rows().enumerate() {
-            let line = self.series.entry(labels.to_string()).or_default();
+            let new = || Line { lasting: Lasting::new(self.patience), ..Line::default() };
+            let line = self.series.entry(labels.to_string()).or_insert_with(new);
             let (y, lower, upper) = (scored.y.row(row), scored.yhat_lower.row(row), scored.yhat_upper.row(row));
             for (point, score) in scores.iter().enumerate() {
                 line.since = line.since.saturating_add(1);
+                let lasting = line.lasting.push(*score);
                 if score.is_nan() {
                     continue;
                 }
                 line.points += 1;
                 line.inside += usize::from(lower[point] <= y[point] && y[point] <= upper[point]);
-                if *score > 1.0 {
-                    line.anomaly(scored.score.time(point).millis(), *score);
+                line.anomalous += usize::from(*score > 1.0);
+                if lasting > 1.0 {
+                    line.told(scored.score.time(point).millis(), *score);
                 }
             }
         }
@@ -143,8 +156,8 @@ impl Line {
         }
     }
 
-    fn anomaly(&mut self, at_ms: i64, score: f64) {
-        self.anomalous += 1;
+    /// Somebody would have been told of this point.
+    fn told(&mut self, at_ms: i64, score: f64) {
         let goes_on = self.incidents > 0 && self.since <= PAUSE + 1;
         self.since = 0;
         if !goes_on {

@@ -7,10 +7,12 @@ use tsdb::{Frame, Labels, Step, Timestamp};
 use crate::score::Scored;
 
 mod group;
+mod lasting;
 mod severity;
 mod telling;
 
 pub use group::{has_lasted, inherited, together};
+pub use lasting::Lasting;
 pub use severity::{FULL_SCORE, Severity, weight};
 pub use telling::{Telling, telling};
 

@@ -7,7 +7,7 @@
 //! and scores stand in the store ([`Judge::recall`]). And a forecast is made of what was known when its context ended,
 //! whenever it is made ([`Judge::masks`]).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::budget::{Share, Threshold};
 use crate::calibrate::{Calibration, EPOCH_POINTS};
 use crate::context::History;
 use crate::feedback::{Verdict, heeded};
+use crate::incident::Lasting;
 use crate::mask::{LevelShift, Runs};
 use crate::outlook::{Outlook, Turn, context_start};
 use crate::pipeline::{Pipeline, Technique};
@@ -80,8 +81,7 @@ struct Line {
     detector: Option<Detector>,
     runs: Option<Runs>,
     threshold: Option<Threshold>,
-    /// The newest scores, as many as a score must stay above 1 for.
-    newest: VecDeque<f64>,
+    lasting: Lasting,
     quiet: Quiet,
     /// What people have said of its pattern.
     verdicts: Vec<Verdict>,
@@ -105,20 +105,11 @@ impl Line {
             }),
             runs: anomaly.mask_limit.map(|limit| Runs::new(limit, pipeline.step)),
             threshold: own.map(|budget| Threshold::new(budget, pipeline.step)),
-            newest: VecDeque::new(),
+            lasting: Lasting::new(anomaly.patience_points(pipeline.step)),
             quiet: Quiet::default(),
             verdicts: vec![],
             last: Timestamp::from_millis(i64::MIN),
         }
-    }
-
-    /// The lowest of the newest scores that span the pipeline's patience: what lasts is as high as that.
-    fn lasting(&mut self, score: f64, patience: usize) -> f64 {
-        self.newest.push_back(score);
-        while self.newest.len() > patience + 1 {
-            self.newest.pop_front();
-        }
-        if self.newest.len() <= patience { 0.0 } else { self.newest.iter().copied().fold(f64::INFINITY, f64::min) }
     }
 }
 
@@ -140,14 +131,6 @@ struct Row {
     /// How high what lasts is at each point, before it is divided by a threshold; for a common budget only.
     lasting: Vec<f64>,
     shift: Option<LevelShift>,
-}
-
-impl Row {
-    /// The next point has no score.
-    fn skip(&mut self, has_common_threshold: bool) {
-        self.cells.push([f64::NAN; 5]);
-        self.lasting.extend(has_common_threshold.then_some(f64::NAN));
-    }
 }
 
 impl Judge {
@@ -328,12 +311,12 @@ impl Bench<'_> {
         for (point, &y) in actual.iter().enumerate() {
             let time = turn.first + step.times(point);
             if y.is_nan() || line.quiet.covers(time) {
-                done.skip(self.factor.is_some());
+                self.skip(line, &mut done);
                 continue;
             }
             let model = outlook.band.at(row, ahead + point - 1);
             let Some((band, raw)) = line.judge(y, model, ahead + point, time, pipeline) else {
-                done.skip(self.factor.is_some());
+                self.skip(line, &mut done);
                 continue;
             };
             self.push(line, time, raw, &mut done);
@@ -349,16 +332,23 @@ impl Bench<'_> {
         done
     }
 
+    /// The next point has no score.
+    fn skip(&self, line: &mut Line, done: &mut Row) {
+        line.lasting.push(f64::NAN);
+        done.cells.push([f64::NAN; 5]);
+        done.lasting.extend(self.factor.map(|_| f64::NAN));
+    }
+
     /// Gives what lasts to the series' own threshold, or keeps it for the common one.
     fn push(&self, line: &mut Line, time: Timestamp, raw: f64, done: &mut Row) {
         if line.threshold.is_none() && self.factor.is_none() {
             return;
         }
-        let lasting = line.lasting(raw, self.pipeline.anomaly.patience_points(self.pipeline.step));
-        match &mut line.threshold {
-            Some(threshold) => threshold.push(time, lasting),
-            None => done.lasting.push(lasting),
+        let lasting = line.lasting.push(raw);
+        if let Some(threshold) = &mut line.threshold {
+            threshold.push(time, lasting);
         }
+        done.lasting.extend(self.factor.map(|_| lasting));
     }
 
     /// The shift of a row that began at `since` and is accepted at `at`.
@@ -617,7 +607,7 @@ mod tests {
         assert_eq!(since(learning(), at(1022)), at(511));
         assert_eq!(since(learning(), at(1023)), at(767), "1024 s is the begin of an epoch");
         let day = 86_400;
-        assert_eq!(since(budgeted("2/week"), at(30 * day + 7200)), at(16 * day - 3600));
+        assert_eq!(since(budgeted("2/week"), at(30 * day + 7200)), at(21 * day - 3600));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tsdb::{Step, Timestamp};
 
 use crate::evaluate::{Curve, Event, Fit, Judged, Reading, Rules, events, readings, vus_pr};
-use crate::incident::reach;
+use crate::incident::{Lasting, PAUSE, reach};
 
 /// A score above this is anomalous.
 const EDGE: f64 = 1.0;
@@ -25,11 +25,12 @@ pub enum Verdict {
     False,
 }
 
-/// Anomalous points that lie close to each other: what somebody would have been told of. Times are in milliseconds
-/// since the Unix epoch.
+/// Anomalous points that lie close to each other: what somebody would have been told of, from when they would have been.
+/// Times are in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
-    /// The first anomalous point.
+    /// The first point that somebody would have been told of: the first anomalous one, or, where scores must stay above 1
+    /// for some time, the first one after that.
     pub from_ms: i64,
     /// The last one.
     pub until_ms: i64,
@@ -37,7 +38,7 @@ pub struct Alert {
     pub peak_ms: i64,
     /// That score.
     pub peak_score: f64,
-    /// How many points are anomalous.
+    /// How many points from then on are anomalous.
     pub points: usize,
     /// What the labels say of it, where there are any.
     pub verdict: Option<Verdict>,
@@ -118,6 +119,8 @@ pub struct Trial<'a> {
     pub labels: BTreeMap<String, String>,
     /// The distance between points.
     pub step: Step,
+    /// How many steps a score must stay above a threshold after the first point before somebody is told.
+    pub patience: usize,
     /// The times of the points that are judged, rising.
     pub times: &'a [Timestamp],
     /// Their scores; NaN where there is none.
@@ -133,10 +136,11 @@ pub struct Trial<'a> {
 impl Trial<'_> {
     /// Judges the series, and adds what each threshold would have done to `curve`.
     pub fn judge(&self, curve: &mut Curve) -> SeriesResult {
-        let none = vec![false; self.times.len()];
-        let judged = Judged { times: self.times, scores: self.scores, labels: self.truth.unwrap_or(&none) };
+        let (none, lasting) = (vec![false; self.times.len()], self.lasting());
+        let judged = Judged { times: self.times, scores: &lasting, labels: self.truth.unwrap_or(&none) };
         let (rules, events) = (Rules::of(self.step), events(judged.labels));
-        let against = self.truth.map(|_| against(&judged, &events, &rules, self.vus_window, curve));
+        let vus_pr = || vus_pr(self.scores, judged.labels, self.vus_window);
+        let against = self.truth.map(|_| Against { vus_pr: vus_pr(), ..against(&judged, &events, &rules, curve) });
         let time = |time: Option<&Timestamp>| time.map_or(0, |time| time.millis());
         SeriesResult {
             series: self.series.clone(),
@@ -155,10 +159,34 @@ impl Trial<'_> {
         }
     }
 
-    /// The alerts: anomalous points that are no further apart than those of one incident.
+    /// The scores as far as they have lasted: above a threshold where somebody would have been told.
+    fn lasting(&self) -> Vec<f64> {
+        let mut lasting = Lasting::new(self.patience);
+        let mut newest: Option<(i64, f64)> = None;
+        let mut told = Vec::with_capacity(self.scores.len());
+        for (time, &score) in self.times.iter().zip(self.scores) {
+            let cell = time.millis().div_euclid(self.step.millis());
+            let value = match newest {
+                Some((last, value)) if cell == last => value,
+                _ => {
+                    let missing = newest.map_or(0, |(last, _)| cell - last - 1);
+                    // More than are looked back at change nothing.
+                    for _ in 0..missing.min((self.patience + PAUSE + 1) as i64) {
+                        lasting.push(f64::NAN);
+                    }
+                    lasting.push(score)
+                }
+            };
+            newest = Some((cell, value));
+            told.push(value);
+        }
+        told
+    }
+
+    /// The alerts: anomalous points that have lasted and are no further apart than those of one incident.
     fn alerts(&self, judged: &Judged<'_>, events: &[Event], rules: &Rules) -> Vec<Alert> {
         let zones = judged.zones(events, rules);
-        let above: Vec<usize> = (0..self.scores.len()).filter(|at| self.scores[*at] > EDGE).collect();
+        let above: Vec<usize> = (0..self.scores.len()).filter(|at| judged.scores[*at] > EDGE).collect();
         let is_one = |a: &usize, b: &usize| self.times[*b] <= self.times[*a] + reach(self.step);
         let alert = |points: &[usize]| {
             let (first, last) = (points[0], points[points.len() - 1]);
@@ -183,7 +211,7 @@ impl Trial<'_> {
     }
 }
 
-fn against(judged: &Judged<'_>, events: &[Event], rules: &Rules, vus_window: usize, curve: &mut Curve) -> Against {
+fn against(judged: &Judged<'_>, events: &[Event], rules: &Rules, curve: &mut Curve) -> Against {
     let (readings, days) = (readings(judged, rules), judged.days());
     curve.add(&readings, events.len(), days);
     let known = |event: &Event| Known {
@@ -200,7 +228,7 @@ fn against(judged: &Judged<'_>, events: &[Event], rules: &Rules, vus_window: usi
     Against {
         events: events.iter().map(known).collect(),
         false_alarms: at_edge.checked_sub(1).map_or(0, |at| readings[at].false_alarms),
-        vus_pr: vus_pr(judged.scores, judged.labels, vus_window),
+        vus_pr: None,
         one_a_day: budgeted(1.0),
         one_a_week: budgeted(1.0 / DAYS_A_WEEK),
     }
@@ -260,13 +288,16 @@ pub struct Summary {
     pub alerts: usize,
     /// The same for one series and a week.
     pub alerts_a_week: Option<f64>,
+    /// How many incidents the alerts are, where those of several series that belong together are one.
+    #[serde(default)]
+    pub incidents: usize,
     /// The labels' word on it, where any series has labels.
     pub against: Option<Overall>,
 }
 
 impl Summary {
-    /// Of all series; `curve` is what each threshold would have done to them.
-    pub fn of(results: &[SeriesResult], curve: &Curve) -> Self {
+    /// Of all series, whose alerts are so many incidents; `curve` is what each threshold would have done to them.
+    pub fn of(results: &[SeriesResult], incidents: usize, curve: &Curve) -> Self {
         let days: f64 = results.iter().map(|one| one.days).sum();
         let alerts = results.iter().map(|one| one.alerts.len()).sum();
         Self {
@@ -279,6 +310,7 @@ impl Summary {
             loss: mean(results.iter().filter_map(|one| one.loss)),
             alerts,
             alerts_a_week: a_week(alerts as f64, days),
+            incidents,
             against: overall(results, curve),
         }
     }
@@ -341,12 +373,17 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     fn result(scores: &[f64], truth: Option<&str>, curve: &mut Curve) -> SeriesResult {
+        patient(0, scores, truth, curve)
+    }
+
+    fn patient(patience: usize, scores: &[f64], truth: Option<&str>, curve: &mut Curve) -> SeriesResult {
         let times: Vec<Timestamp> = (0..scores.len()).map(|at| Timestamp::from_millis(at as i64 * MINUTE)).collect();
         let truth: Option<Vec<bool>> = truth.map(|marks| marks.chars().map(|mark| mark == '#').collect());
         let trial = Trial {
             series: "a".into(),
             labels: BTreeMap::new(),
             step: Step::from_millis(MINUTE).unwrap(),
+            patience,
             times: &times,
             scores,
             truth: truth.as_deref(),
@@ -397,10 +434,30 @@ mod tests {
     }
 
     #[test]
+    fn what_must_last_is_told_when_it_has() {
+        let high: Vec<(usize, f64)> =
+            (100..=107).chain([300, 303, 306, 309, 500, 501]).map(|at| (at, 2.0)).chain([(101, 5.0)]).collect();
+        let labels = events(&[98..=110, 304..=306, 500..=503]);
+        let found = patient(5, &day(&high), Some(&labels), &mut Curve::default());
+        let seen: Vec<_> = found
+            .alerts
+            .iter()
+            .map(|alert| (alert.from_ms / MINUTE, alert.until_ms / MINUTE, alert.points, alert.verdict))
+            .collect();
+        assert_eq!(seen, [(105, 107, 3, Some(Verdict::Hit)), (306, 309, 2, Some(Verdict::Hit))]);
+        let against = found.against.unwrap();
+        let caught: Vec<_> = against.events.iter().map(|event| event.caught_ms.map(|ms| ms / MINUTE)).collect();
+        assert_eq!(caught, [Some(105), Some(306), None]);
+        assert_eq!((found.anomalous, against.false_alarms), (14, 0));
+        let none = patient(8, &day(&high), Some(&labels), &mut Curve::default());
+        assert_eq!(none.alerts.iter().map(|alert| alert.from_ms / MINUTE).collect::<Vec<_>>(), [309]);
+    }
+
+    #[test]
     fn without_labels_nothing_is_said_of_them() {
         let found = result(&day(&[(5, 2.0)]), None, &mut Curve::default());
         assert_eq!((found.alerts.len(), found.alerts[0].verdict, found.against), (1, None, None));
-        let summary = Summary::of(&[], &Curve::default());
+        let summary = Summary::of(&[], 0, &Curve::default());
         assert_eq!((summary.series, summary.alerts_a_week, summary.against), (0, None, None));
     }
 
@@ -413,14 +470,14 @@ mod tests {
             result(&loud, Some(&events(&[100..=110, 1300..=1301])), &mut curve),
             result(&quiet, Some(&events(&[])), &mut curve),
         ];
-        let summary = Summary::of(&results, &curve);
+        let summary = Summary::of(&results, 5, &curve);
         let all = summary.against.unwrap();
         assert_eq!((all.series, all.events, all.caught, all.false_alarms), (2, 3, 2, 3));
         assert_eq!(all.delay_minutes, Some(1.0));
         assert_eq!(all.precision, Some(0.4));
         assert!((all.recall.unwrap() - 2.0 / 3.0).abs() < 1e-12);
         assert!((all.recall_one_a_day.unwrap() - 0.75).abs() < 1e-12, "{all:?}");
-        assert_eq!(summary.alerts, 5);
+        assert_eq!((summary.alerts, summary.incidents), (5, 5));
         // Three days less three minutes cannot afford three false alarms, which a threshold of 2 would raise.
         let shared = all.shared_one_a_day.unwrap();
         assert!((shared.recall - 0.25).abs() < 1e-12 && shared.threshold.unwrap() > 3.0, "{shared:?}");

@@ -100,7 +100,8 @@ pub(crate) struct SourceArgs {
     /// PromQL or MetricsQL for a server; for files, a selector such as 'cpu{host=~"web.*"}'.
     #[arg(short, long, value_name = "PROMQL")]
     query: Option<String>,
-    /// The distance between points, such as 5m [default: a file's own, the pipeline's, or 5m for a server].
+    /// The distance between points, such as 5m [default: the pipeline's, for a file its own where that is longer; 5m for a
+    /// server without a pipeline].
     #[arg(long, value_name = "DURATION", value_parser = step)]
     step: Option<Step>,
     /// How much of the past is judged.

@@ -30,9 +30,9 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
     let settles = task.unless_stopped(ports.source.settles_after()).await?.map_err(PassError::from)?;
     pipeline.data_delay = pipeline.data_delay.max(settles);
     let first = from.ceil(pipeline.step);
+    let mut tally = Tally::new(pipeline.anomaly.patience_points(pipeline.step));
     let (start, mut backfill) = (first - pipeline.step, Backfill::new(pipeline, ports));
     let end = backfill.newest(task.app.now()).min(until);
-    let mut tally = Tally::default();
     let mut after = start;
     // Another attempt begins anew: what was found anomalous is hidden from later forecasts, and stands nowhere.
     while let Some(piece) = task.unless_stopped(backfill.score(after, end)).await?? {

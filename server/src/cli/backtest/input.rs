@@ -221,8 +221,12 @@ impl Input {
 
     fn file(&self, path: &Path, how: &How, pipeline: Option<&Pipeline>) -> Result<Table, CliError> {
         let told = self.told.step_s.and_then(|seconds| Step::from_millis((seconds * 1000.0).round() as i64));
-        let step = how.step.or(pipeline.map(|pipeline| pipeline.step)).or(told);
-        let file = File::open(path, &FileOptions { step, rows: true, ..how.columns.options() })?;
+        let open = |step| File::open(path, &FileOptions { step, rows: true, ..how.columns.options() });
+        let mut file = open(how.step.or(told))?;
+        // A grid that is finer than the data is nearly all gaps.
+        if let Some(pipeline) = pipeline.filter(|pipeline| how.step.is_none() && pipeline.step > file.step()) {
+            file = open(Some(pipeline.step))?;
+        }
         for warning in file.warnings() {
             tracing::info!("{}: {warning}", path.display());
         }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use engine::backtest::group::incidents;
 use engine::backtest::result::{SeriesResult, Summary, Trial};
 use engine::backtest::scope::labels_of;
+use engine::budget::Share;
 use engine::context::History;
 use engine::evaluate::{Curve, Fit};
 use engine::pipeline::{Pipeline, Technique};
@@ -50,6 +52,8 @@ pub(crate) struct Work {
 pub(crate) struct Part {
     /// The series, in the order of the inputs.
     pub(crate) results: Vec<SeriesResult>,
+    /// How many incidents their alerts are.
+    incidents: usize,
     /// What each threshold would have done.
     pub(crate) curve: Curve,
 }
@@ -57,7 +61,7 @@ pub(crate) struct Part {
 impl Part {
     /// All series together.
     pub(crate) fn summary(&self) -> Summary {
-        Summary::of(&self.results, &self.curve)
+        Summary::of(&self.results, self.incidents, &self.curve)
     }
 }
 
@@ -78,6 +82,7 @@ impl Outcome {
     fn join(&mut self, other: Self) {
         for (part, more) in self.parts.iter_mut().zip(other.parts) {
             part.results.extend(more.results);
+            part.incidents += more.incidents;
             part.curve.join(&more.curve);
         }
         self.pictures.extend(other.pictures);
@@ -157,7 +162,8 @@ fn one(setup: &Setup, input: &Input, work: &Work, bar: &ProgressBar) -> Result<O
     let table = input.read(&work.how, setup.pipeline_of(input, &work.how)?.as_ref())?;
     bar.set_message(table.name.clone());
     let pipeline = setup.pipeline(table.frame.step());
-    let chunk = if pipeline.together { usize::MAX } else { CHUNK };
+    let has_common_budget = pipeline.anomaly.budget.is_some_and(|budget| budget.share == Share::Pipeline);
+    let chunk = if pipeline.together || has_common_budget { usize::MAX } else { CHUNK };
     let chunks: Vec<Vec<usize>> =
         (0..table.frame.series().len()).collect::<Vec<_>>().chunks(chunk).map(<[usize]>::to_vec).collect();
     bar.inc_length(chunks.len() as u64 - 1);
@@ -178,6 +184,9 @@ fn one(setup: &Setup, input: &Input, work: &Work, bar: &ProgressBar) -> Result<O
     }
     if let Some(scores) = scores {
         scores.finish(&table)?;
+    }
+    for part in &mut outcome.parts {
+        part.incidents = incidents(&part.results);
     }
     Ok(outcome)
 }
@@ -224,6 +233,7 @@ fn judge(table: &Table, scored: &Scored, at: usize, series: usize, pipeline: &Pi
             series: name.clone(),
             labels: labels.clone(),
             step: table.frame.step(),
+            patience: pipeline.anomaly.patience_points(table.frame.step()),
             times: &times[range.clone()],
             scores: &scores[range.clone()],
             truth: (table.has_labels || work.claims.is_some()).then(|| &truth[range.clone()]),

@@ -120,6 +120,9 @@ fn meaning(figure: &str) -> &'static str {
     match figure {
         "alerts" => "how often somebody would have been told of something, all series together",
         "alerts a series and week" => "the same for one series and one week",
+        "incidents" => {
+            "the same where alerts of several series that belong together are one, as somebody would be told"
+        }
         "coverage of the band" => {
             "the share of points inside the band; near to the confidence that was asked for is good"
         }
@@ -469,7 +472,7 @@ mod tests {
 
     fn page(count: usize) -> String {
         let results: Vec<SeriesResult> = (0..count).map(series).collect();
-        let (summary, pictures) = (Summary::of(&results, &Curve::default()), (0..count).map(picture).collect());
+        let (summary, pictures) = (Summary::of(&results, count, &Curve::default()), (0..count).map(picture).collect());
         let run = Run { name: "<mstl>".into(), settings: vec![], summary, series: results, pictures };
         let said = Said::Expected;
         let case = CaseOutcome {

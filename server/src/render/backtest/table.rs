@@ -136,6 +136,7 @@ pub(super) fn figures() -> Vec<Figure> {
     vec![
         ("alerts", |s| s.alerts.to_string()),
         ("alerts a series and week", |s| some(s.alerts_a_week)),
+        ("incidents", |s| if s.incidents == s.alerts { some(None) } else { s.incidents.to_string() }),
         ("coverage of the band", |s| percent(s.coverage)),
         ("events", |s| of(s, |a| Some(a.events as f64), some)),
         ("events caught", |s| of(s, |a| a.recall, percent)),
