@@ -130,7 +130,7 @@ struct Edges {
 impl Edges {
     fn of(technique: Technique) -> Self {
         match technique {
-            Technique::ConfidenceInterval { confidence_level } => {
+            Technique::ConfidenceInterval { confidence_level } | Technique::IsolationForest { confidence_level } => {
                 Self { low: (1.0 - confidence_level) / 2.0, reach: 1.0, from_quantile: false }
             }
             Technique::ZScore { threshold } => Self { low: 1.0 - ONE_SIGMA, reach: threshold, from_quantile: false },

@@ -9,8 +9,7 @@ use tsdb::{Step, Timestamp};
 
 use crate::feedback::Side;
 use crate::incident::Point;
-use crate::judge::USUAL_CONFIDENCE;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, USUAL_CONFIDENCE};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -41,7 +40,7 @@ pub struct Evidence<'a> {
 /// What the parts of the ensemble say of the last of `values`, which end at `at`, in what each usually reaches; `None` where
 /// `pipeline` is judged by forecasts, or there is too little to say.
 pub fn parts(pipeline: &Pipeline, values: &[f64], at: Timestamp) -> Option<Vec<(String, f64)>> {
-    let mut detector = pipeline.detects().then(|| Detector::new(pipeline.step.duration(), USUAL_CONFIDENCE))?;
+    let mut detector = pipeline.learns().then(|| Detector::new(pipeline.step.duration(), USUAL_CONFIDENCE))?;
     let first = at - pipeline.step.times(values.len().saturating_sub(1));
     let times = (0..values.len()).map(|point| (first + pipeline.step.times(point)).millis());
     let found = times.zip(values).map(|(time, value)| detector.push(time, *value)).last()??;

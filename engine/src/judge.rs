@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use models::Judging;
 use models::detect::{Detector, Finding};
+use models::panel::Found;
 use rayon::prelude::*;
 use tsdb::{Labels, Step, Timestamp};
 
@@ -23,7 +25,8 @@ use crate::feedback::{Verdict, heeded};
 use crate::incident::Lasting;
 use crate::mask::{LevelShift, Runs};
 use crate::outlook::{Outlook, Turn, context_start};
-use crate::pipeline::{Pipeline, Technique};
+use crate::panel;
+use crate::pipeline::Pipeline;
 use crate::score::{beside_threshold, detected_score, score};
 use crate::silence::{Quiet, Silence};
 
@@ -35,9 +38,6 @@ const FEWEST_ROWS: usize = 64;
 
 /// The same where each row has a detector, which takes longer.
 const FEWEST_DETECTORS: usize = 4;
-
-/// The part of the points that a detector's band holds where the pipeline's technique names none.
-pub(crate) const USUAL_CONFIDENCE: f64 = 0.95;
 
 /// What is hidden from the contexts of a forecast, by row; nothing of the rows that are not there.
 pub type Masks = BTreeMap<usize, Quiet>;
@@ -60,6 +60,7 @@ pub struct Judged {
 #[derive(Debug, Clone)]
 pub struct Judge {
     pipeline: Arc<Pipeline>,
+    judging: Judging,
     series: Vec<Labels>,
     lines: Vec<Line>,
     /// Lines of series that the history doesn't have any more, and may have again.
@@ -96,13 +97,7 @@ impl Line {
         Self {
             // A detector's own band is calibrated already.
             calibration: anomaly.calibrated_level().filter(|_| !pipeline.detects()).map(Calibration::new),
-            detector: pipeline.detects().then(|| {
-                let confidence = match anomaly.technique {
-                    Technique::ConfidenceInterval { confidence_level } => confidence_level,
-                    Technique::ZScore { .. } | Technique::Iqr { .. } => USUAL_CONFIDENCE,
-                };
-                Detector::new(pipeline.step.duration(), confidence)
-            }),
+            detector: pipeline.learns().then(|| Detector::new(pipeline.step.duration(), anomaly.confidence())),
             runs: anomaly.mask_limit.map(|limit| Runs::new(limit, pipeline.step)),
             threshold: own.map(|budget| Threshold::new(budget, pipeline.step)),
             lasting: Lasting::new(anomaly.patience_points(pipeline.step)),
@@ -118,11 +113,22 @@ struct Bench<'a> {
     pipeline: &'a Pipeline,
     turn: Turn,
     outlook: &'a Outlook,
+    /// What was found of the points of each row, where something looks at several at once.
+    found: &'a [Vec<Option<Found>>],
     history: &'a History,
     /// The threshold that all series have in common.
     factor: Option<f64>,
     /// Whether what is found counts as scored.
     counts: bool,
+}
+
+/// What a point is judged by.
+#[derive(Clone, Copy)]
+enum Basis {
+    /// The band of a forecast, and how many steps ahead of it the point is.
+    Forecast(Expectation, usize),
+    /// What a detector that looks at several series says.
+    Found(Option<Found>),
 }
 
 /// What became of a row.
@@ -139,6 +145,7 @@ impl Judge {
         let common = pipeline.anomaly.budget.filter(|budget| budget.share == Share::Pipeline);
         Self {
             threshold: common.map(|budget| Threshold::new(budget, pipeline.step)),
+            judging: pipeline.judging(),
             pipeline,
             series: vec![],
             lines: vec![],
@@ -167,10 +174,10 @@ impl Judge {
         // Every point of the turn is judged by the thresholds of its origin, which may lie in the day before.
         let origin = after - self.pipeline.forecast_schedule.largest_gap() - self.pipeline.data_delay;
         let first = anomaly.budget.map_or(after + step, |budget| budget.since(origin));
-        if self.pipeline.detects() {
+        if self.judging == Judging::Ensemble {
             return first.floor(step) - step.times(1 + Detector::learns_from(step.duration()));
         }
-        match anomaly.calibrated_level() {
+        match anomaly.calibrated_level().filter(|_| self.judging == Judging::Forecasts) {
             Some(_) => Calibration::since(first, step) - step,
             None => first.floor(step) - step,
         }
@@ -229,8 +236,9 @@ impl Judge {
         self.look_up(context_start(&self.pipeline, turn.origin), turn.last);
         let factor = self.threshold.as_mut().map(|threshold| threshold.factor(turn.origin));
         let pipeline = self.pipeline.clone();
-        let bench = Bench { pipeline: &pipeline, turn, outlook, history, factor, counts };
-        let fewest = if pipeline.detects() { FEWEST_DETECTORS } else { FEWEST_ROWS };
+        let found = self.found(turn, history);
+        let bench = Bench { pipeline: &pipeline, turn, outlook, found: &found, history, factor, counts };
+        let fewest = if self.judging == Judging::Ensemble { FEWEST_DETECTORS } else { FEWEST_ROWS };
         let rows = self.lines.par_iter_mut().enumerate().with_min_len(fewest);
         let rows: Vec<Row> = rows.map(|(row, line)| bench.judge(row, line)).collect();
         self.push(turn, &rows);
@@ -239,6 +247,13 @@ impl Judge {
         let uncalibrated = self.lines.iter().filter(is_unsure).count();
         let (rows, shifts): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (row.cells, row.shift)).unzip();
         Judged { rows, shifts: shifts.into_iter().flatten().collect(), uncalibrated }
+    }
+
+    /// What a detector that looks at several series says of the points of `turn`, by row; nothing where there is none.
+    fn found(&mut self, turn: Turn, history: &History) -> Vec<Vec<Option<Found>>> {
+        let Judging::Panel(detector) = self.judging.clone() else { return vec![] };
+        let masks = self.masks(history, turn.origin);
+        panel::found(&self.pipeline, &detector, turn, history, &masks)
     }
 
     /// How much of the alert budget was used in its time before the newest point: 1 is all of it. Where each series has
@@ -314,8 +329,11 @@ impl Bench<'_> {
                 self.skip(line, &mut done);
                 continue;
             }
-            let model = outlook.band.at(row, ahead + point - 1);
-            let Some((band, raw)) = line.judge(y, model, ahead + point, time, pipeline) else {
+            let basis = match self.found.get(row) {
+                Some(found) => Basis::Found(found[point]),
+                None => Basis::Forecast(outlook.band.at(row, ahead + point - 1), ahead + point),
+            };
+            let Some((band, raw)) = line.judge(y, basis, time, pipeline) else {
                 self.skip(line, &mut done);
                 continue;
             };
@@ -366,27 +384,25 @@ impl Bench<'_> {
 }
 
 impl Line {
-    /// What was expected of `y`, and how far off it is: by the series' detector, or by the band that `model` gives. `None`
-    /// where neither expects anything.
-    fn judge(
-        &mut self,
-        y: f64,
-        model: Expectation,
-        ahead: usize,
-        time: Timestamp,
-        pipeline: &Pipeline,
-    ) -> Option<(Expectation, f64)> {
+    /// What was expected of `y`, and how far off it is: by the series' own detector, or by `basis`. `None` where neither
+    /// expects anything.
+    fn judge(&mut self, y: f64, basis: Basis, time: Timestamp, pipeline: &Pipeline) -> Option<(Expectation, f64)> {
         let anomaly = &pipeline.anomaly;
-        if let Some(detector) = &mut self.detector {
-            let Finding { score, expected, lower, upper, .. } = detector.push(time.millis(), y)?;
-            let band = Expectation { expected, lower, upper }.shaped(anomaly);
-            return Some((band, detected_score(y, band, score, anomaly)));
-        }
-        if model.expected.is_nan() {
-            return None;
-        }
-        let band = self.calibrate(y, model, ahead, time, pipeline.step).shaped(anomaly);
-        Some((band, score(y, band, anomaly)))
+        let (band, detected) = match (&mut self.detector, basis) {
+            (Some(detector), _) => {
+                let Finding { score, expected, lower, upper, .. } = detector.push(time.millis(), y)?;
+                (Expectation { expected, lower, upper }, Some(score))
+            }
+            (None, Basis::Found(found)) => {
+                let Found { expected, lower, upper, score } = found?;
+                (Expectation { expected, lower, upper }, score)
+            }
+            (None, Basis::Forecast(model, _)) if model.expected.is_nan() => return None,
+            (None, Basis::Forecast(model, ahead)) => (self.calibrate(y, model, ahead, time, pipeline.step), None),
+        };
+        let band = band.shaped(anomaly);
+        let by_band = || score(y, band, anomaly);
+        Some((band, detected.map_or_else(by_band, |detected| detected_score(y, band, detected, anomaly))))
     }
 
     /// The band that `model` gives, as wide as it must be; then learns what came.

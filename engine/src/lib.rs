@@ -21,6 +21,7 @@ pub mod judge;
 pub mod mask;
 pub mod outlook;
 pub mod output;
+mod panel;
 pub mod pass;
 pub mod pipeline;
 pub mod replay;

@@ -167,7 +167,12 @@ fn ask(
 
 /// What the model sees of the points of one series from `first` on: gaps filled as the pipeline says, and gaps for what
 /// is hidden, whatever it says of gaps.
-fn context<'a>(values: &'a [f64], first: Timestamp, pipeline: &Pipeline, mask: Option<&Quiet>) -> Cow<'a, [f64]> {
+pub(crate) fn context<'a>(
+    values: &'a [f64],
+    first: Timestamp,
+    pipeline: &Pipeline,
+    mask: Option<&Quiet>,
+) -> Cow<'a, [f64]> {
     let mut context = Cow::Borrowed(values);
     if pipeline.missing != Missing::Nan {
         fill(context.to_mut(), pipeline.missing);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use models::ModelSpec;
 use models::detect::Detector;
+use models::{Judging, ModelSpec, panel};
 use tsdb::Step;
 
 use crate::budget::Budget;
@@ -29,6 +29,9 @@ mod training;
 
 pub use error::{PipelineError, PipelineErrors, Place};
 pub use training::Training;
+
+/// The part of the points that a detector's band holds where the pipeline's technique names none.
+pub(crate) const USUAL_CONFIDENCE: f64 = 0.95;
 
 /// A pipeline whose every field is within its bounds. Made from YAML or JSON by [`Pipeline::parse`].
 #[derive(Clone, Debug, PartialEq)]
@@ -82,14 +85,27 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// What judges the points.
+    pub fn judging(&self) -> Judging {
+        match (self.model.judging(), self.anomaly.technique) {
+            (Judging::Forecasts, Technique::IsolationForest { .. }) => Judging::Panel(panel::Detector::forest()),
+            (judging, _) => judging,
+        }
+    }
+
     /// Whether points are judged by a detector of their own, not by forecasts.
     pub fn detects(&self) -> bool {
-        self.model.detects()
+        self.judging() != Judging::Forecasts
+    }
+
+    /// Whether that detector learns from every point, so that all of the history is what it knows.
+    pub fn learns(&self) -> bool {
+        self.judging() == Judging::Ensemble
     }
 
     /// How many points of history a score is to know: the context, or what a detector learns from, if that is more.
     pub fn known_points(&self) -> usize {
-        let learned = if self.detects() { Detector::learns_from(self.step.duration()) } else { 0 };
+        let learned = if self.learns() { Detector::learns_from(self.step.duration()) } else { 0 };
         learned.max(self.context_points)
     }
 
@@ -335,6 +351,16 @@ impl Anomaly {
         }
     }
 
+    /// The part of the points that a detector's band holds.
+    pub fn confidence(&self) -> f64 {
+        match self.technique {
+            Technique::ConfidenceInterval { confidence_level } | Technique::IsolationForest { confidence_level } => {
+                confidence_level
+            }
+            Technique::ZScore { .. } | Technique::Iqr { .. } => USUAL_CONFIDENCE,
+        }
+    }
+
     /// How many steps a score must stay above 1 after the first point before it is an incident.
     pub fn patience_points(&self, step: Step) -> usize {
         let steps = self.patience.as_millis().div_ceil(step.duration().as_millis());
@@ -368,6 +394,11 @@ pub enum Technique {
     Iqr {
         /// Above 0.
         threshold: f64,
+    },
+    /// Points are judged by an isolation forest, whatever the model forecasts.
+    IsolationForest {
+        /// What the band holds; strictly between 0 and 1.
+        confidence_level: f64,
     },
 }
 

@@ -164,6 +164,26 @@ mod tests {
         assert!(known.iter().all(|score| score.is_finite()) && known.iter().any(|score| *score > 0.0));
     }
 
+    /// Hidden points aside, what looks at several series knows its context alone.
+    #[test]
+    fn what_looks_at_several_series_depends_on_the_clock_and_the_data_alone() {
+        for (id, parameters) in
+            [("isolation_forest", r#"{"group_by": []}"#), ("isolation_forest", "{}"), ("peers", "{}")]
+        {
+            let mut pipeline = pipeline();
+            pipeline.model = models::ModelSpec::local(id, serde_json::from_str(parameters).unwrap());
+            pipeline.context_points = 100;
+            let all = scores(&pipeline, eventful(781), 300, 780);
+            assert!(all.iter().all(|score| score.is_finite()), "{id}");
+            assert!(all.iter().any(|score| *score > 1.0), "{id}");
+            assert_eq!(all, scores(&pipeline, eventful(1000), 300, 780), "{id}: the future has no say");
+            let later = scores(&pipeline, eventful(781), 603, 780);
+            for (all, later) in all.chunks(480).zip(later.chunks(177)) {
+                assert_eq!(all[303..], *later, "{id}: it doesn't matter where a replay begins");
+            }
+        }
+    }
+
     #[test]
     fn nothing_to_judge_is_no_error() {
         assert!(scores(&pipeline(), wave(3, 100), 50, 50).is_empty());

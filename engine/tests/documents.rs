@@ -130,6 +130,22 @@ fn the_flat_form_means_the_same() {
 }
 
 #[test]
+fn an_isolation_forest_judges_with_or_without_a_model_to_forecast() {
+    let check = |text: &str, id: &str| {
+        let pipeline = parse(&format!("{{name: cpu, query: up, {text}}}"));
+        assert_eq!(pipeline.model.id, id, "{text}");
+        assert!(pipeline.detects() && !pipeline.learns(), "{text}");
+    };
+    check("anomaly: {technique: isolation_forest}", "isolation_forest");
+    check("anomaly: {technique: isolation_forest}, series_type: multivariate", "isolation_forest");
+    check("anomaly: {technique: isolation_forest}, model: {parameters: {group_by: [host]}}", "isolation_forest");
+    check("anomaly: {technique: isolation_forest}, model: {id: mstl}, series_type: multivariate", "mstl");
+    check("anomaly: {technique: isolation_forest}, training: {}", "mstl");
+    check("model: {id: peers, parameters: {method: dbscan}}", "peers");
+    assert!(!parse("{name: cpu, query: up, model: {id: mstl}}").detects());
+}
+
+#[test]
 fn our_own_fields_load() {
     let pipeline = parse(
         "

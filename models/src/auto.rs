@@ -4,22 +4,25 @@
 use serde::Deserialize;
 use serde_json::Map;
 
-use crate::entry::{BuildError, Built, Entry, Parameter, parse};
+use crate::entry::{Built, Entry, Parameter, parse, wrong};
 use crate::registry;
 use crate::resources::Resources;
-use crate::spec::ModelSpec;
+use crate::spec::{Judging, ModelSpec};
 
 /// The model's line in the registry.
 pub(crate) const ENTRY: Entry = Entry {
     id: "auto",
     aliases: &["ensemble"],
     summary: "an ensemble of online detectors judges each point; forecasts come from another model",
-    parameters: &[Parameter {
-        name: "forecaster",
-        default: "mstl",
-        meaning: "the model that forecasts are written of: an id, with its own defaults",
-    }],
+    parameters: &[FORECASTER],
     build,
+};
+
+/// The parameter of a model that judges points itself.
+pub(crate) const FORECASTER: Parameter = Parameter {
+    name: "forecaster",
+    default: "mstl",
+    meaning: "the model that forecasts are written of: an id, with its own defaults",
 };
 
 #[derive(Debug, Deserialize)]
@@ -30,20 +33,20 @@ struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { forecaster: "mstl".into() }
+        Self { forecaster: FORECASTER.default.into() }
     }
 }
 
 fn build(spec: &ModelSpec, resources: &Resources) -> Built {
-    let Parameters { forecaster } = parse(&ENTRY, &spec.parameters)?;
-    let wrong = |message: String| BuildError::Parameter {
-        model: ENTRY.id.into(),
-        parameter: Some("forecaster".into()),
-        message,
-        allowed: String::new(),
-    };
-    if forecaster == ENTRY.id || ENTRY.aliases.contains(&forecaster.as_str()) {
-        return Err(wrong(format!("{forecaster} can't be its own forecaster")));
+    let Parameters { forecaster: id } = parse(&ENTRY, &spec.parameters)?;
+    forecaster(&ENTRY, id, resources)
+}
+
+/// The model `id`, which the one of `entry` has for its forecasts.
+pub(crate) fn forecaster(entry: &Entry, id: String, resources: &Resources) -> Built {
+    let spec = ModelSpec::local(id, Map::new());
+    if spec.judging() != Judging::Forecasts {
+        return Err(wrong(entry, FORECASTER.name, format!("{} makes no forecasts of its own", spec.id)));
     }
-    registry::build(&ModelSpec::local(forecaster, Map::new()), resources).map_err(|error| wrong(error.to_string()))
+    registry::build(&spec, resources).map_err(|error| wrong(entry, FORECASTER.name, error.to_string()))
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::entry::{BuildError, Built, Entry, Parameter, parse};
+use crate::entry::{BuildError, Built, Entry, Parameter, parse, wrong};
 use crate::forecast::{Forecast, Levels};
 use crate::forecaster::{ForecastError, Forecaster, Request, Usage};
 use crate::registry;
@@ -88,20 +88,11 @@ fn build(spec: &ModelSpec, resources: &Resources) -> Built {
     let Parameters { cheap, dear, surprise, error } = parse(&ENTRY, &spec.parameters)?;
     for (name, value) in [("surprise", surprise), ("error", error)] {
         if value.is_nan() || value < 0.0 {
-            return Err(wrong(name, format!("{value} is not 0 or more")));
+            return Err(wrong(&ENTRY, name, format!("{value} is not 0 or more")));
         }
     }
     let (cheap, dear) = (Part::new("cheap", cheap.spec(), resources)?, Part::new("dear", dear.spec(), resources)?);
     Ok(Arc::new(Cascade { cheap, dear, surprise, error }))
-}
-
-fn wrong(parameter: &str, message: String) -> BuildError {
-    BuildError::Parameter {
-        model: ENTRY.id.into(),
-        parameter: Some(parameter.to_owned()),
-        message,
-        allowed: String::new(),
-    }
 }
 
 /// One of the two models, and what it has done.
@@ -113,9 +104,9 @@ struct Part {
 impl Part {
     fn new(parameter: &str, spec: ModelSpec, resources: &Resources) -> Result<Self, BuildError> {
         if spec.id == ENTRY.id {
-            return Err(wrong(parameter, "a cascade is made of other models".into()));
+            return Err(wrong(&ENTRY, parameter, "a cascade is made of other models".into()));
         }
-        let model = registry::build(&spec, resources).map_err(|error| wrong(parameter, error.to_string()))?;
+        let model = registry::build(&spec, resources).map_err(|error| wrong(&ENTRY, parameter, error.to_string()))?;
         Ok(Self { model, usage: Mutex::new(Usage { model: spec.id, series: 0, seconds: 0.0 }) })
     }
 

@@ -100,6 +100,16 @@ pub(crate) fn parse<P: DeserializeOwned>(entry: &Entry, parameters: &Map<String,
     })
 }
 
+/// The error of a parameter of `entry` whose value it can't have.
+pub(crate) fn wrong(entry: &Entry, parameter: &str, message: String) -> BuildError {
+    BuildError::Parameter {
+        model: entry.id.into(),
+        parameter: Some(parameter.to_owned()),
+        message,
+        allowed: String::new(),
+    }
+}
+
 fn allowed(entry: &Entry) -> String {
     if entry.parameters.is_empty() { "none".to_owned() } else { join(entry.parameters.iter().map(|known| known.name)) }
 }

@@ -4,7 +4,7 @@ use crate::entry::{BuildError, Built, Entry, join};
 use crate::resources::Resources;
 use crate::spec::ModelSpec;
 use crate::{
-    auto, cascade, ets, holt_winters, mad, mstl, onnx, quantile, remote, rolling_quantile, seasonal_naive,
+    auto, cascade, ets, holt_winters, mad, mstl, onnx, panel, quantile, remote, rolling_quantile, seasonal_naive,
     seasonal_std, zscore,
 };
 
@@ -22,6 +22,8 @@ pub const MODELS: &[Entry] = &[
     rolling_quantile::ENTRY,
     ets::ENTRY,
     cascade::ENTRY,
+    panel::FOREST,
+    panel::PEERS,
 ];
 
 /// The id of the model that is used where none is named.
@@ -29,6 +31,9 @@ pub const DEFAULT: &str = "auto";
 
 /// The id of the model that forecasts where none is named.
 pub const FORECASTER: &str = "mstl";
+
+/// The id of the model that an isolation forest judges the points of.
+pub const FOREST: &str = panel::FOREST.id;
 
 /// Builds the model of `spec`, by its id or an alias of it. Parameters are checked; nothing is read, loaded or asked yet,
 /// so that a specification can be checked by building it with [`Resources::default`].

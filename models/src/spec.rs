@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{auto, registry};
+use crate::{auto, panel, registry};
 
 /// A model by its id, where it runs, and what it is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,10 +21,26 @@ impl ModelSpec {
         Self { id: id.into(), endpoint: None, parameters }
     }
 
-    /// Whether points are judged by a [`Detector`](crate::detect::Detector) of their own, not by forecasts.
-    pub fn detects(&self) -> bool {
-        self.endpoint.is_none() && registry::entry(&self.id).is_some_and(|entry| entry.id == auto::ENTRY.id)
+    /// What judges the points of a pipeline with this model.
+    pub fn judging(&self) -> Judging {
+        let entry = registry::entry(&self.id).filter(|_| self.endpoint.is_none());
+        match panel::Detector::of(self) {
+            Some(detector) => Judging::Panel(detector),
+            None if entry.is_some_and(|entry| entry.id == auto::ENTRY.id) => Judging::Ensemble,
+            None => Judging::Forecasts,
+        }
     }
+}
+
+/// What judges points.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judging {
+    /// The forecasts of the model: a point is as odd as it is far from them.
+    Forecasts,
+    /// A [`Detector`](crate::detect::Detector) for each series, which learns online.
+    Ensemble,
+    /// A detector that looks at several series at once.
+    Panel(panel::Detector),
 }
 
 /// Where a remote model is asked.

@@ -70,8 +70,7 @@ fn technique(technique: RawTechnique, confidence_level: f64, threshold: f64) -> 
         RawTechnique::ConfidenceInterval => Some(Technique::ConfidenceInterval { confidence_level }),
         RawTechnique::ZScore => Some(Technique::ZScore { threshold }),
         RawTechnique::Iqr => Some(Technique::Iqr { threshold }),
-        // Refused as not supported yet.
-        RawTechnique::IsolationForest => None,
+        RawTechnique::IsolationForest => Some(Technique::IsolationForest { confidence_level }),
     }
 }
 

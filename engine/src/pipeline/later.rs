@@ -1,20 +1,12 @@
 //! Fields whose behaviour comes later: they are read, so that a mistake in them is found, and refused when they
 //! ask for something. Nothing that a person writes is ignored.
 
-use super::raw::{RawAnomaly, RawPipeline, RawTechnique};
+use super::raw::RawPipeline;
 use super::read::{At, Field, Reader};
 
 /// Reports every field of `raw` that asks for what isn't there yet.
 pub(super) fn refuse(raw: &RawPipeline, reader: &mut Reader) {
     not_yet(asked(&raw.backfill, |_| true), "a backfill is", "leave it out", reader);
-    if let Some(anomaly) = &raw.anomaly {
-        refuse_anomaly(&anomaly.value, reader);
-    }
-}
-
-fn refuse_anomaly(raw: &RawAnomaly, reader: &mut Reader) {
-    let forest = asked(&raw.technique, |technique| *technique == RawTechnique::IsolationForest);
-    not_yet(forest, "`isolation_forest` is", "write confidence_interval, z_score or iqr", reader);
 }
 
 fn asked<T>(field: &Field<T>, is: impl Fn(&T) -> bool) -> Option<&At<T>> {

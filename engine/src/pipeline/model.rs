@@ -1,6 +1,6 @@
 //! What the model is, and what it sees beside the series themselves.
 
-use models::{BuildError, Endpoint, Format, ModelSpec, Resources, registry};
+use models::{BuildError, Endpoint, Format, Judging, ModelSpec, Resources, panel, registry};
 
 use super::Covariate;
 use super::Mode;
@@ -23,6 +23,8 @@ pub(super) fn inputs(raw: &RawPipeline, reader: &mut Reader) -> Option<Inputs> {
     let (model, takes_joint) = model(&raw.model.as_ref()?.value, default(raw), reader)?;
     let (kind, covariates) = (raw.series_type.as_ref()?, covariates?);
     let together = kind.value == SeriesType::Multivariate;
+    let judging = judging(raw, &model, reader)?;
+    let takes_joint = takes_joint || (covariates.is_empty() && matches!(judging, Judging::Panel(_)));
     if (together || !covariates.is_empty()) && !takes_joint {
         let message =
             format!("model {} forecasts each series from its own past alone; write another, or univariate", model.id);
@@ -31,17 +33,40 @@ pub(super) fn inputs(raw: &RawPipeline, reader: &mut Reader) -> Option<Inputs> {
     Some(Inputs { model, together, covariates })
 }
 
+/// What judges the points: the technique may say it, where the model doesn't.
+fn judging(raw: &RawPipeline, model: &ModelSpec, reader: &mut Reader) -> Option<Judging> {
+    let judging = model.judging();
+    let technique = raw.anomaly.as_ref()?.value.technique.as_ref()?;
+    match (technique.value == RawTechnique::IsolationForest, &judging) {
+        (true, Judging::Forecasts) => Some(Judging::Panel(panel::Detector::forest())),
+        (true, Judging::Panel(panel::Detector::Forest(_))) | (false, _) => Some(judging),
+        (true, _) => reader.refuse_at(
+            technique,
+            format!("model {} judges points itself, and not by a forest; leave one of the two out", model.id),
+        ),
+    }
+}
+
 /// The local model of a pipeline that names none: a forecaster where forecasts are what is asked for, since a detector has no
 /// settings to train, no multiples of a deviation, and looks at one series at a time.
 fn default(raw: &RawPipeline) -> &'static str {
     let is_trained = raw.training.as_ref().and_then(|at| at.value.enabled.as_ref()).is_some_and(|at| at.value);
     let technique = raw.anomaly.as_ref().and_then(|at| at.value.technique.as_ref());
-    let has_band = technique.is_some_and(|at| at.value != RawTechnique::ConfidenceInterval);
+    let has_band = technique.is_some_and(|at| matches!(at.value, RawTechnique::ZScore | RawTechnique::Iqr));
+    let has_forest = technique.is_some_and(|at| at.value == RawTechnique::IsolationForest);
     let only_forecasts = raw.mode.as_ref().is_some_and(|at| at.value == Mode::ForecastOnly);
     // Parameters without a model are those of a forecaster, as pipelines had them before there was a detector.
     let has_parameters =
         raw.model.as_ref().and_then(|at| at.value.parameters.as_ref()).is_some_and(|at| !at.value.is_empty());
-    if is_trained || has_band || only_forecasts || has_parameters { registry::FORECASTER } else { registry::DEFAULT }
+    if is_trained || has_band || only_forecasts {
+        registry::FORECASTER
+    } else if has_forest {
+        registry::FOREST
+    } else if has_parameters {
+        registry::FORECASTER
+    } else {
+        registry::DEFAULT
+    }
 }
 
 fn model(raw: &RawModel, default: &'static str, reader: &mut Reader) -> Option<(ModelSpec, bool)> {

@@ -158,7 +158,7 @@ document! {
     #[schemars(rename = "Anomaly")]
     struct RawAnomaly;
 
-    /// How the band comes from the forecast. `isolation_forest` is not supported yet.
+    /// How points are scored: by a band that comes from the forecast, or by an isolation forest.
     "technique" technique: RawTechnique = "confidence_interval";
     /// The part of the points that the band of `confidence_interval` holds; between 0 and 1.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
@@ -261,7 +261,7 @@ words! {
     "z_score" ZScore;
     /// The quartiles plus and minus `threshold` times their distance.
     "iqr" Iqr;
-    /// Not supported yet.
+    /// No band: points are judged by an isolation forest.
     "isolation_forest" IsolationForest;
 }
 

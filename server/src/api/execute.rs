@@ -232,7 +232,7 @@ fn checked(document: &Document) -> Result<Pipeline, Problem> {
         problem
     })?;
     let names_model = document.get("model").is_some_and(|model| model.get("id").is_some());
-    if pipeline.detects() && !names_model {
+    if pipeline.learns() && !names_model {
         pipeline.model = ModelSpec::local(FORECASTER, serde_json::Map::new());
     }
     Ok(pipeline)

@@ -53,7 +53,7 @@ impl Task {
 
     fn work(self) -> Result<Done, ForecastError> {
         let Self { pipeline, model, history, turns, origin, known } = self;
-        let scored = match (pipeline.detects(), turns.first()) {
+        let scored = match (pipeline.learns(), turns.first()) {
             // A detector learns from all that is there.
             (true, Some((turn, _))) => replay(&pipeline, &*model, &history, turn.origin, origin)?,
             _ => judge(&pipeline, &*model, &history, &turns, origin)?,
