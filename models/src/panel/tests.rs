@@ -90,6 +90,22 @@ fn score_of_level(row: &[f64], at: usize) -> bool {
 }
 
 #[test]
+fn a_series_by_itself_is_judged_by_its_value_and_change() {
+    let forest = detector("isolation_forest", "{}");
+    let mut rows = vec![pair(KNOWN + 100).remove(0)];
+    rows[0][KNOWN + 50] += 60.0;
+    let found = scores(&forest, &rows);
+    assert!(found[0][50] > 1.0, "{}", found[0][50]);
+    let by_hour = detector("isolation_forest", r#"{"seasonal_features": ["hod"]}"#);
+    let mut rows = vec![pair(KNOWN + 144).remove(0)];
+    // The value of noon at night: 144 points are a day, and 108 of them lead to its lowest.
+    let night = KNOWN + 144 - 60;
+    let height = rows[0][night - 72];
+    rows[0][night] = height;
+    assert!(scores(&by_hour, &rows)[0][night - KNOWN] > 1.0, "{}", scores(&by_hour, &rows)[0][night - KNOWN]);
+}
+
+#[test]
 fn one_of_many_that_leaves_the_pack_is_found_and_the_wave_is_not() {
     for (method, least) in [("mad", 1.0), ("dbscan", 1.0)] {
         let peers = detector("peers", &format!(r#"{{"method": "{method}"}}"#));
