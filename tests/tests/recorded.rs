@@ -34,8 +34,8 @@ fn scores(model: &str, frame: &Frame) -> Scored {
 }
 
 /// The part of the points inside their band. Every value that came must have been judged, by finite numbers.
-/// The scores of an ensemble are more than the distance from the band.
-fn coverage(scored: &Scored, source: &Frame, is_ensemble: bool) -> f64 {
+/// The scores of a detector are more than the distance from the band.
+fn coverage(scored: &Scored, source: &Frame, detects: bool) -> f64 {
     let (mut inside, mut all) = (0, 0);
     for (row, labels) in scored.y.series().iter().enumerate() {
         for point in 0..scored.y.points() {
@@ -53,7 +53,7 @@ fn coverage(scored: &Scored, source: &Frame, is_ensemble: bool) -> f64 {
             assert!(numbers.iter().all(|number| number.is_finite()), "{labels} at {time}: {numbers:?}");
             assert!(lower <= yhat && yhat <= upper && score >= 0.0, "{labels} at {time}: {numbers:?}");
             let is_outside = !(lower..=upper).contains(&y);
-            assert!(is_ensemble || (score > 1.0) == is_outside, "{labels} at {time}: {y} and {numbers:?}");
+            assert!(detects || (score > 1.0) == is_outside, "{labels} at {time}: {y} and {numbers:?}");
             inside += usize::from((lower..=upper).contains(&y));
             all += 1;
         }
@@ -77,8 +77,7 @@ fn every_model_scores_the_recording() {
     let frame = recorded().frame(None).unwrap();
     let mut wrong = vec![];
     for model in models::MODELS {
-        let is_ensemble = model.id == models::DEFAULT;
-        let coverage = coverage(&scores(model.id, &frame), &frame, is_ensemble);
+        let coverage = coverage(&scores(model.id, &frame), &frame, pipeline(model.id).detects());
         if !COVERAGE.contains(&coverage) {
             wrong.push(format!("{}: {coverage:.3}", model.id));
         }

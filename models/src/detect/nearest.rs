@@ -224,6 +224,9 @@ fn long<S: Simd>(
 mod tests {
     use super::*;
 
+    /// The number of a row at an index.
+    type Number = fn(usize) -> f32;
+
     fn noise(at: usize) -> f32 {
         ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 24) as f32
     }
@@ -269,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_nearest_are_those_of_the_definition() {
-        let rows: [(&str, fn(usize) -> f32); 5] = [
+        let rows: [(&str, Number); 5] = [
             ("noise", noise),
             ("a wave", |at| (at as f32 / 24.0).sin() + 0.1 * noise(at)),
             ("a drift", |at| at as f32 + noise(at)),
