@@ -1,1 +1,0 @@
-"""Exports published time-series foundation models to ONNX, and proves each export against upstream."""
