@@ -163,7 +163,8 @@ fn one(setup: &Setup, input: &Input, work: &Work, bar: &ProgressBar) -> Result<O
     bar.set_message(table.name.clone());
     let pipeline = setup.pipeline(table.frame.step());
     let has_common_budget = pipeline.anomaly.budget.is_some_and(|budget| budget.share == Share::Pipeline);
-    let chunk = if pipeline.together || has_common_budget { usize::MAX } else { CHUNK };
+    let has_panel = matches!(pipeline.judging(), models::Judging::Panel(_));
+    let chunk = if pipeline.together || has_common_budget || has_panel { usize::MAX } else { CHUNK };
     let chunks: Vec<Vec<usize>> =
         (0..table.frame.series().len()).collect::<Vec<_>>().chunks(chunk).map(<[usize]>::to_vec).collect();
     bar.inc_length(chunks.len() as u64 - 1);
