@@ -175,7 +175,7 @@ impl Judge {
         let origin = after - self.pipeline.forecast_schedule.largest_gap() - self.pipeline.data_delay;
         let first = anomaly.budget.map_or(after + step, |budget| budget.since(origin));
         if self.judging == Judging::Ensemble {
-            return first.floor(step) - step.times(1 + Detector::learns_from(step.duration()));
+            return first.floor(step) - step.times(1 + self.pipeline.known_points().min(Detector::KEEPS));
         }
         match anomaly.calibrated_level().filter(|_| self.judging == Judging::Forecasts) {
             Some(_) => Calibration::since(first, step) - step,

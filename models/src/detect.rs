@@ -6,6 +6,7 @@
 //! *it* usually reaches. Everything at a point depends on that point and those before it only.
 
 mod autoregression;
+mod cusum;
 mod fade;
 mod hidden;
 mod nearest;
@@ -16,6 +17,7 @@ mod sketch;
 use std::time::Duration;
 
 use autoregression::{Autoregression, Known};
+use cusum::Cusum;
 use fade::Fade;
 use hidden::{Hidden, Memory};
 use neighbours::Neighbours;
@@ -23,7 +25,7 @@ use season::{Residual, Season};
 use sketch::Sketch;
 
 /// What the parts of a finding are called, in their order.
-pub const PARTS: [&str; 12] = [
+pub const PARTS: [&str; 11] = [
     "shape of 3 points",
     "shape of 5 points",
     "shape of 10 points",
@@ -32,11 +34,13 @@ pub const PARTS: [&str; 12] = [
     "distance from season and level",
     "distance from the level of the last hours",
     "distance from season and level, over 10 points",
-    "distance from the level of the last hours, over 10 points",
     "surprise after the last points, over 10 points",
-    "surprise in one direction, over half an hour",
+    "surprise that adds up in one direction",
     "stands still",
 ];
+
+/// How much each of them counts: more where it sees what no other does, at once or over hours.
+const WEIGHTS: [f64; PARTS.len()] = [1.5, 1.0, 1.0, 1.0, 1.5, 1.0, 1.0, 1.0, 1.0, 1.5, 1.0];
 
 /// How many values are seen before anything is said.
 const START: usize = 32;
@@ -52,9 +56,6 @@ const STILL: usize = PARTS.len() - 1;
 
 /// What it counts at most: a series that never stood still before would drown all else in it.
 const STILL_MOST: f64 = 25.0;
-
-/// The most points that stretches are compared with.
-const MOST_KEPT: usize = 20_160;
 
 /// The quantile of its own past that a part is measured in.
 const USUAL: f64 = 0.95;
@@ -120,10 +121,9 @@ struct Work {
     neighbours: Neighbours,
     season: Season,
     autoregression: Autoregression,
-    runs: [[f64; RUN]; 3],
+    runs: [[f64; RUN]; 2],
     moves: [f64; MOVES],
-    drift: f64,
-    drift_keeps: f64,
+    level: Cusum,
     usual: [Usual; PARTS.len()],
     hidden: Hidden,
     fade: Fade,
@@ -150,6 +150,9 @@ struct Band {
 }
 
 impl Detector {
+    /// The most points that stretches are compared with.
+    pub const KEEPS: usize = 20_160;
+
     /// For a series with points `step` apart, whose band is to hold `confidence` of them.
     pub fn new(step: Duration, confidence: f64) -> Self {
         let step_seconds = i64::try_from(step.as_secs()).unwrap_or(i64::MAX).max(1);
@@ -160,7 +163,7 @@ impl Detector {
     /// nor more than it keeps.
     pub fn learns_from(step: Duration) -> usize {
         let week = 7 * 86_400 / step.as_secs().max(1);
-        usize::try_from(week).unwrap_or(usize::MAX).clamp(1000, MOST_KEPT)
+        usize::try_from(week).unwrap_or(usize::MAX).clamp(1000, Self::KEEPS)
     }
 
     /// Judges the value at `at_ms`, milliseconds since the Unix epoch, and learns from it. Times ascend; gaps are left
@@ -200,13 +203,12 @@ impl Work {
             lead: day.max(56),
             seen: 0,
             spread: 0.0,
-            neighbours: Neighbours::new(MOST_KEPT, day, share),
+            neighbours: Neighbours::new(Detector::KEEPS, day, share),
             season: Season::new(step_seconds, within(start[0].1, centre, scale)),
             autoregression: Autoregression::new(day as f64),
-            runs: [[0.0; RUN]; 3],
+            runs: [[0.0; RUN]; 2],
             moves: [0.0; MOVES],
-            drift: 0.0,
-            drift_keeps: (-(step_seconds as f64) / 1800.0).exp(),
+            level: Cusum::default(),
             usual: std::array::from_fn(|_| Usual::new(USUAL, half_life)),
             hidden: Hidden::new(day),
             fade: Fade::new(step_seconds),
@@ -225,8 +227,7 @@ impl Work {
         self.spread += weight * ((x - self.season.base()).powi(2) - self.spread);
         let distances = self.neighbours.push(x as f32);
         let [a, b, c] = distances.short;
-        let [season, level, surprise_run] = self.run([residual.fast, residual.slow, surprise.abs()]);
-        self.drift = self.drift * self.drift_keeps + (1.0 - self.drift_keeps) * surprise.clamp(-8.0, 8.0);
+        let [season_run, surprise_run] = self.run([residual.fast, surprise.abs()]);
         let raw = [
             a,
             b,
@@ -235,10 +236,9 @@ impl Work {
             distances.long,
             residual.fast,
             residual.slow,
-            season,
-            level,
+            season_run,
             surprise_run,
-            self.drift.abs(),
+            self.level.push(surprise),
             still,
         ];
         self.finding(&residual, raw)
@@ -249,7 +249,8 @@ impl Work {
         let mut parts: [f64; PARTS.len()] =
             std::array::from_fn(|at| self.usual[at].push(raw[at], self.seen, self.lead));
         parts[STILL] = parts[STILL].min(STILL_MOST);
-        let mean = parts.iter().map(|part| part.powf(POWER)).sum::<f64>() / PARTS.len() as f64;
+        let weighted = parts.iter().zip(WEIGHTS).map(|(part, weight)| weight * part.powf(POWER));
+        let mean = weighted.sum::<f64>() / WEIGHTS.iter().sum::<f64>();
         let together = mean.powf(1.0 / POWER);
         self.remember(together);
         let faded = self.fade.push(together);
@@ -280,7 +281,8 @@ impl Work {
     /// then slowly, so that the scores of a series stay comparable.
     fn loudness(&mut self) -> f64 {
         let reached = (self.together.reaches / QUIET).max(1.0);
-        let weight = if self.seen < 7 * self.day.max(24) { 1.0 } else { 1.0 / (60 * self.day.max(24)) as f64 };
+        let days = if self.seen < 7 * self.day.max(24) { 1 } else { 60 };
+        let weight = 1.0 / (days * self.day.max(24)) as f64;
         self.loudness *= (reached / self.loudness).powf(weight);
         self.loudness
     }
@@ -309,7 +311,7 @@ impl Work {
     }
 
     /// The root mean squares over the last points.
-    fn run(&mut self, newest: [f64; 3]) -> [f64; 3] {
+    fn run(&mut self, newest: [f64; 2]) -> [f64; 2] {
         let at = self.seen % RUN;
         std::array::from_fn(|which| {
             self.runs[which][at] = newest[which].min(1e9).powi(2);
@@ -411,6 +413,15 @@ mod tests {
         check("a line that stands still", |_, _| 123.0, 60);
         check("noise that has become larger", |at, usual| usual + 30.0 * noise(at), 36);
         check("another time of the day", |at, _| super::tests::usual(at + DAY / 2), 24);
+    }
+
+    #[test]
+    fn an_incident_of_the_first_days_does_not_hide_itself() {
+        let begin = 4 * DAY;
+        let value = |at: usize| usual(at) + if at >= begin { 400.0 * noise(at) } else { 0.0 };
+        let found = findings((0..begin + DAY / 2).map(value));
+        let above = found[begin..].iter().filter(|finding| finding.is_some_and(|finding| finding.score > 1.0)).count();
+        assert!(above > DAY / 2 - 12, "{above} of {}", DAY / 2);
     }
 
     #[test]
