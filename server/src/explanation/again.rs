@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::backfill::Backfill;
-use engine::budget::Share;
 use engine::incident::Point;
 use engine::store::Document;
 use engine::{PassError, Pipeline, Ports, Scored};
-use models::Judging;
 use serde_json::{Map, Value};
 use tsdb::{Answer, Frame, Labels, Limits, RangeQuery, Read, ReadError, Timestamp};
 
@@ -74,11 +72,8 @@ impl Again {
     /// The series of the case, scored again from before the episode until after it; nothing where it can't be seen.
     pub(super) async fn score(&self, app: &App, case: &Case, labels: &Labels) -> Result<Option<Made>, PassError> {
         let pipeline = (*self.pipeline).clone();
-        // What other series are has no say, unless they are forecast, judged or budgeted together.
-        let is_joint = pipeline.together || matches!(pipeline.judging(), Judging::Panel(_));
-        let stands_alone = !is_joint && pipeline.anomaly.budget.is_none_or(|one| one.share == Share::Series);
         let mut ports = self.ports.clone();
-        if stands_alone {
+        if pipeline.series_stand_alone() {
             ports.source = Arc::new(OneSeries { inner: ports.source, series: labels.clone() });
         }
         let mut backfill = Backfill::new(pipeline, ports);
