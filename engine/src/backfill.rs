@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use models::ForecastError;
-use tsdb::{Limits, RangeQuery, Timestamp};
+use models::{ForecastError, Judging};
+use tsdb::{Labels, Limits, RangeQuery, Timestamp};
 
 use crate::context::History;
+use crate::explain::Grouped;
 use crate::feedback::Verdict;
 use crate::judge::Judge;
 use crate::mask::LevelShift;
@@ -16,7 +17,7 @@ use crate::pipeline::Pipeline;
 use crate::replay::go_on;
 use crate::score::Scored;
 use crate::silence::Silence;
-use crate::warm;
+use crate::{panel, warm};
 
 /// About how many points of a series are scored at a time.
 const PIECE: usize = 2000;
@@ -102,6 +103,29 @@ impl Backfill {
         let (judge, (scored, shifts)) = done.unwrap_or_else(panicked)?;
         self.judge = judge;
         Ok(Some(Piece { scored, until: end, warnings: answer.warnings, shifts }))
+    }
+
+    /// Why a detector that looks at several series found the point at `at` of the series `labels` as it did, in the eyes of a
+    /// service that began at the origin of its turn; `None` where no such detector judges, or nothing was found.
+    ///
+    /// # Errors
+    /// The source can't be read, or the detector panics.
+    pub async fn reason(&self, labels: &Labels, at: Timestamp) -> Result<Option<Grouped>, PassError> {
+        let pipeline = self.pipeline.clone();
+        let (step, judging) = (pipeline.step, pipeline.judging());
+        let (Judging::Panel(detector), Some(turn)) = (judging, turns(&pipeline, at - step, at).next()) else {
+            return Ok(None);
+        };
+        let start = context_start(&pipeline, turn.origin);
+        let Some(query) = RangeQuery::new(&pipeline.query, start, turn.last, step) else { return Ok(None) };
+        let history = History::of(self.ports.source.read(&query, &limits(&pipeline)).await?.frame);
+        let mut judge = self.fresh();
+        warm::recall(&mut judge, &self.names, &*self.ports.written, &history, (start, turn.origin)).await?;
+        let masks = judge.masks(&history, turn.origin);
+        let (id, labels) = (pipeline.model.id.clone(), labels.clone());
+        let work = move || panel::reason(&pipeline, &detector, turn, &history, &masks, &labels);
+        let done = compute(false, work).await;
+        Ok(done.ok_or_else(|| ForecastError::new(id, "the detector panicked"))?)
     }
 
     /// The origin of the first forecast that the points after `after` need, if that is `origin` for a judge that goes on.
