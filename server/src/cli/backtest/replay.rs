@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use engine::backtest::claims::{Claim, Claims};
 use engine::backtest::group::incidents;
 use engine::backtest::result::{SeriesResult, Summary, Trial};
 use engine::backtest::scope::labels_of;
@@ -17,7 +18,6 @@ use rayon::prelude::*;
 use tsdb::{Frame, Timestamp};
 
 use super::input::{How, Input, Point, Table};
-use super::labels::Claims;
 use super::scores::ScoreFile;
 use super::setup::Setup;
 use crate::cli::CliError;
@@ -214,12 +214,15 @@ fn judge(table: &Table, scored: &Scored, at: usize, series: usize, pipeline: &Pi
     let points = table.points(series);
     let points = &points[table.judged_from(&points)..];
     let (name, labels) = (table.series_name(series), labels_of(&table.frame.series()[series]));
-    let claimed = work.claims.as_ref().map(|claims| claims.of(&name, &labels));
-    let truth = |point: &Point| point.is_anomaly || claimed.iter().flatten().any(|range| range.contains(&point.time));
-    let truth: Vec<bool> = points.iter().map(truth).collect();
+    let claimed = work.claims.as_ref().map(|claims| claims.of(&name, &labels)).unwrap_or_default();
+    let claims: Vec<Option<Claim>> = points.iter().map(|point| claimed.at(point.time)).collect();
+    let is_event = |(point, claim): (&Point, &Option<Claim>)| point.is_anomaly || *claim == Some(Claim::Event);
+    let truth: Vec<bool> = points.iter().zip(&claims).map(is_event).collect();
+    let neither: Vec<bool> = claims.iter().zip(&truth).map(|(claim, truth)| claim.is_some() && !truth).collect();
     let score = |point: &Point| scored_cell(table, scored, point.cell).map(|cell| scored.score.row(at)[cell]);
     let scores: Vec<f64> = points.iter().map(|point| score(point).unwrap_or(f64::NAN)).collect();
     let times: Vec<Timestamp> = points.iter().map(|point| point.time).collect();
+    let is_known = table.has_labels || work.claims.is_some();
     let mut outcome = Outcome::empty(work.parts().len());
     for (part, (from, until)) in outcome.parts.iter_mut().zip(work.parts()) {
         let place = |share: &f64| (share * points.len() as f64).round() as usize;
@@ -234,7 +237,7 @@ fn judge(table: &Table, scored: &Scored, at: usize, series: usize, pipeline: &Pi
             patience: pipeline.anomaly.patience_points(table.frame.step()),
             times: &times[range.clone()],
             scores: &scores[range.clone()],
-            truth: (table.has_labels || work.claims.is_some()).then(|| &truth[range.clone()]),
+            truth: is_known.then(|| (&truth[range.clone()], &neither[range.clone()])),
             fit: fitted.unwrap_or_default(),
             vus_window: table.vus_window,
         };
