@@ -166,6 +166,7 @@ impl Backfill {
 mod tests {
     use super::*;
     use crate::testing::{LastValue, Memory, eventful, learning, pipeline, wave};
+    use models::panel::Reason;
     use tsdb::Frame;
 
     fn at(seconds: i64) -> Timestamp {
@@ -223,6 +224,32 @@ mod tests {
     async fn however_it_is_cut_the_scores_are_the_same_and_none_is_written_twice() {
         check(&pipeline(), &wave(3, 200), 50).await;
         check(&learning(), &eventful(1000), 715).await;
+    }
+
+    /// What is told of the point with the highest score is what it was judged by.
+    #[tokio::test]
+    async fn a_reason_is_that_of_the_score() {
+        for (id, parameters) in [("isolation_forest", r#"{"group_by": []}"#), ("peers", "{}"), ("last", "{}")] {
+            let mut pipeline = pipeline();
+            pipeline.model = models::ModelSpec::local(id, serde_json::from_str(parameters).unwrap());
+            pipeline.context_points = 100;
+            let memory = Arc::new(Memory::of(eventful(781)));
+            let mut backfill = backfill(pipeline, &memory);
+            let scored = backfill.score(at(300), at(780)).await.unwrap().unwrap().scored;
+            let highest = |row: &usize| scored.score.row(*row).iter().copied().fold(0.0, f64::max);
+            let row = (0..3).max_by(|a, b| highest(a).total_cmp(&highest(b))).unwrap();
+            let point = scored.score.row(row).iter().position(|score| *score >= highest(&row)).unwrap();
+            let (labels, time) = (&scored.score.series()[row], scored.score.time(point));
+            let value = |frame: &Frame| frame.row(row)[point];
+            let found = backfill.reason(labels, time).await.unwrap();
+            let (found, expected) = match found.as_ref().map(|found| &found.reason) {
+                Some(Reason::Values { score, .. }) => (*score, value(&scored.score)),
+                Some(Reason::Others(others)) => (others.deviation, value(&scored.y) - value(&scored.yhat)),
+                None => (0.0, f64::from(u8::from(id != "last"))),
+            };
+            assert!((found - expected).abs() <= 1e-9 * expected.abs(), "{id}: {found} instead of {expected}");
+            assert_eq!(backfill.reason(&Labels::metric("other"), time).await.unwrap(), None, "{id}");
+        }
     }
 
     #[tokio::test]

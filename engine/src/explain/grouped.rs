@@ -59,8 +59,8 @@ impl Grouped {
         let mut text = vec![match self.members.len() {
             1 => "It is judged by its value and by its change since the point before, taken together.".to_owned(),
             members => format!(
-                "The {} series{} are judged together: each value may be usual by itself, and all of them odd at the same \
-                 time. All have the same score.",
+                "The {} series{} are judged together: each value may be usual by itself and odd beside the others. All \
+                 have the same score.",
                 grouped(members),
                 self.which()
             ),
@@ -91,7 +91,9 @@ impl Grouped {
             Value::Row(_) if is_alone => "The value".to_owned(),
             Value::Row(row) => self.name(row),
             Value::Change(_) => "The change since the point before".to_owned(),
-            Value::Time(part) => return format!("The place in the {part} is unlike that of such values."),
+            Value::Time(part) => {
+                return format!("The time within the {part} is not one at which such values are usual.");
+            }
         };
         let (actual, expected) = (number(part.actual), number(part.expected));
         let rest = if is_alone { "the rest leads" } else { "the others lead" };
@@ -102,7 +104,7 @@ impl Grouped {
         let Others { count, spread, middle, place, deviation, furthest, as_far } = *others;
         let [lowest, low, median, high, highest] = spread;
         let half =
-            if count < FEWEST_HALVED { String::new() } else { format!("half of them was {}, ", between(low, high)) };
+            if count < FEWEST_HALVED { String::new() } else { format!("half of them were {}, ", between(low, high)) };
         let mut text = vec![format!(
             "It is compared with the other series{}. {} of them had a value at that time: their median was {}, {half}all of \
              them were {}.",
@@ -163,11 +165,11 @@ mod tests {
             Reason::Values { score: 2.0, parts: parts.clone() },
             "What was odd about its group",
             &[
-                "The 3 series of the query whose `job` is the same are judged together: each value may be usual by itself, \
-                 and all of them odd at the same time. All have the same score.",
+                "The 3 series of the query whose `job` is the same are judged together: each value may be usual by itself \
+                 and odd beside the others. All have the same score.",
                 "requests was 600; the others lead one to expect about 1,370. With that, the score would be 0.",
                 "cpu was 55; the others lead one to expect about 24.25. With that, the score would be 75% lower.",
-                "The place in the day is unlike that of such values. With that, the score would be 50% lower.",
+                "The time within the day is not one at which such values are usual. With that, the score would be 50% lower.",
             ],
         );
     }
@@ -181,8 +183,8 @@ mod tests {
             Reason::Values { score: 2.0, parts },
             "What was odd about its group",
             &[
-                "The 2 series of the query are judged together: each value may be usual by itself, and all of them odd at \
-                 the same time. All have the same score.",
+                "The 2 series of the query are judged together: each value may be usual by itself and odd beside the \
+                 others. All have the same score.",
                 "No one value makes it odd: with any of them as the others lead one to expect, it is as odd.",
                 "host=a was 5; the others lead one to expect about 1.",
                 "host=b was nothing; the others lead one to expect about 2.",
@@ -226,7 +228,7 @@ mod tests {
             title,
             &[
                 "It is compared with the other series of the query whose `zone` and `job` are the same. 19 of them had a \
-                 value at that time: their median was 120, half of them was between 118 and 123, all of them were between \
+                 value at that time: their median was 120, half of them were between 118 and 123, all of them were between \
                  110 and 131.",
                 "It usually lies 7 above the median of the group, so that 127 was expected of it while the median was 120. \
                  It was 25 below that.",

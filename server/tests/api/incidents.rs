@@ -135,10 +135,6 @@ async fn what_several_series_say_of_a_point_is_explained() {
         let found = service.get(&format!("/api/v1/anomalies/{id}/explanation")).await;
         assert_eq!((found.status, &found.body["is_same"]), (200, &json!(true)), "{}", found.text);
         let text = format!("{} {}", found.body["headline"], section(&found.body, title));
-        eprintln!(
-            "{}",
-            serde_json::to_string_pretty(&json!([found.body["headline"], found.body["sections"]])).unwrap()
-        );
         parts.iter().for_each(|part| assert!(text.contains(part), "{part}: {text}"));
     };
     let hosts = [("a", 1.0, 0.0), ("b", 1.0, 2.0), ("c", 1.0, 4.0), ("d", 1.0, 6.0), ("e", 1.0, 8.0)];
