@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use models::ForecastError;
-use tsdb::{Limits, RangeQuery, Timestamp};
+use models::{ForecastError, Judging};
+use tsdb::{Labels, Limits, RangeQuery, Timestamp};
 
 use crate::context::History;
+use crate::explain::Grouped;
 use crate::feedback::Verdict;
 use crate::judge::Judge;
 use crate::mask::LevelShift;
@@ -16,7 +17,7 @@ use crate::pipeline::Pipeline;
 use crate::replay::go_on;
 use crate::score::Scored;
 use crate::silence::Silence;
-use crate::warm;
+use crate::{panel, warm};
 
 /// About how many points of a series are scored at a time.
 const PIECE: usize = 2000;
@@ -104,6 +105,29 @@ impl Backfill {
         Ok(Some(Piece { scored, until: end, warnings: answer.warnings, shifts }))
     }
 
+    /// Why a detector that looks at several series found the point at `at` of the series `labels` as it did, in the eyes of a
+    /// service that began at the origin of its turn; `None` where no such detector judges, or nothing was found.
+    ///
+    /// # Errors
+    /// The source can't be read, or the detector panics.
+    pub async fn reason(&self, labels: &Labels, at: Timestamp) -> Result<Option<Grouped>, PassError> {
+        let pipeline = self.pipeline.clone();
+        let (step, judging) = (pipeline.step, pipeline.judging());
+        let (Judging::Panel(detector), Some(turn)) = (judging, turns(&pipeline, at - step, at).next()) else {
+            return Ok(None);
+        };
+        let start = context_start(&pipeline, turn.origin);
+        let Some(query) = RangeQuery::new(&pipeline.query, start, turn.last, step) else { return Ok(None) };
+        let history = History::of(self.ports.source.read(&query, &limits(&pipeline)).await?.frame);
+        let mut judge = self.fresh();
+        warm::recall(&mut judge, &self.names, &*self.ports.written, &history, (start, turn.origin)).await?;
+        let masks = judge.masks(&history, turn.origin);
+        let (id, labels) = (pipeline.model.id.clone(), labels.clone());
+        let work = move || panel::reason(&pipeline, &detector, turn, &history, &masks, &labels);
+        let done = compute(false, work).await;
+        Ok(done.ok_or_else(|| ForecastError::new(id, "the detector panicked"))?)
+    }
+
     /// The origin of the first forecast that the points after `after` need, if that is `origin` for a judge that goes on.
     fn first_origin(&self, origin: Timestamp, after: Timestamp) -> Timestamp {
         if self.judge.until() == Some(after) {
@@ -142,6 +166,7 @@ impl Backfill {
 mod tests {
     use super::*;
     use crate::testing::{LastValue, Memory, eventful, learning, pipeline, wave};
+    use models::panel::Reason;
     use tsdb::Frame;
 
     fn at(seconds: i64) -> Timestamp {
@@ -199,6 +224,32 @@ mod tests {
     async fn however_it_is_cut_the_scores_are_the_same_and_none_is_written_twice() {
         check(&pipeline(), &wave(3, 200), 50).await;
         check(&learning(), &eventful(1000), 715).await;
+    }
+
+    /// What is told of the point with the highest score is what it was judged by.
+    #[tokio::test]
+    async fn a_reason_is_that_of_the_score() {
+        for (id, parameters) in [("isolation_forest", r#"{"group_by": []}"#), ("peers", "{}"), ("last", "{}")] {
+            let mut pipeline = pipeline();
+            pipeline.model = models::ModelSpec::local(id, serde_json::from_str(parameters).unwrap());
+            pipeline.context_points = 100;
+            let memory = Arc::new(Memory::of(eventful(781)));
+            let mut backfill = backfill(pipeline, &memory);
+            let scored = backfill.score(at(300), at(780)).await.unwrap().unwrap().scored;
+            let highest = |row: &usize| scored.score.row(*row).iter().copied().fold(0.0, f64::max);
+            let row = (0..3).max_by(|a, b| highest(a).total_cmp(&highest(b))).unwrap();
+            let point = scored.score.row(row).iter().position(|score| *score >= highest(&row)).unwrap();
+            let (labels, time) = (&scored.score.series()[row], scored.score.time(point));
+            let value = |frame: &Frame| frame.row(row)[point];
+            let found = backfill.reason(labels, time).await.unwrap();
+            let (found, expected) = match found.as_ref().map(|found| &found.reason) {
+                Some(Reason::Values { score, .. }) => (*score, value(&scored.score)),
+                Some(Reason::Others(others)) => (others.deviation, value(&scored.y) - value(&scored.yhat)),
+                None => (0.0, f64::from(u8::from(id != "last"))),
+            };
+            assert!((found - expected).abs() <= 1e-9 * expected.abs(), "{id}: {found} instead of {expected}");
+            assert_eq!(backfill.reason(&Labels::metric("other"), time).await.unwrap(), None, "{id}");
+        }
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! What scoring of history would have shown: counted a piece at a time, a line a series ([`Tally`]); judged against what
 //! is known to have happened ([`result`]), compared with what another pipeline would have shown ([`diff`]), and held
-//! against what people said of it ([`cases`]). Alerts of several series are incidents together ([`group`]).
+//! against what people said of it ([`cases`]; [`claims`] are what they knew). Alerts of several series are incidents together
+//! ([`group`]).
 
 pub mod cases;
+pub mod claims;
 pub mod diff;
 pub mod group;
 pub mod result;
@@ -12,9 +14,11 @@ use std::collections::BTreeMap;
 
 use tsdb::{Labels, Step, Timestamp};
 
+use crate::evaluate::Judged;
 use crate::incident::Lasting;
 use crate::score::Scored;
-use result::{Alert, SeriesResult};
+use claims::{Claim, Claimed, Claims};
+use result::{Against, Alert, SeriesResult};
 use scope::labels_of;
 
 /// How many points may lie between two anomalous ones of the same incident.
@@ -27,6 +31,7 @@ const MOST_INCIDENTS: usize = 100;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
     patience: usize,
+    claims: Claims,
     series: BTreeMap<String, Line>,
 }
 
@@ -46,6 +51,39 @@ pub struct Line {
     /// How many points ago the last one was that somebody would have been told of.
     since: usize,
     lasting: Lasting,
+    /// What is known of it.
+    claimed: Claimed,
+    /// What is held against that; nothing where no event is known of any series.
+    alarms: Alarms,
+}
+
+/// The alarms of a series, the points of events, and those after them.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Alarms {
+    times: Vec<Timestamp>,
+    scores: Vec<f64>,
+    labels: Vec<bool>,
+    neither: Vec<bool>,
+    /// Whether the newest point is part of an event.
+    is_in_event: bool,
+}
+
+impl Alarms {
+    fn push(&mut self, time: Timestamp, lasting: f64, claim: Option<Claim>) {
+        let (was_in_event, is_event) = (self.is_in_event, claim == Some(Claim::Event));
+        self.is_in_event = is_event;
+        if is_event || was_in_event || lasting > 1.0 {
+            self.times.push(time);
+            self.scores.push(lasting);
+            self.labels.push(is_event);
+            self.neither.push(claim == Some(Claim::Neither));
+        }
+    }
+
+    fn against(&self, step: Step) -> Against {
+        let Self { times, scores, labels, neither, .. } = self;
+        Against::of_alarms(&Judged { times, scores, labels, neither }, step)
+    }
 }
 
 /// Anomalous points that lie close to each other, from when somebody would have been told. Times are in milliseconds since the Unix epoch.
@@ -65,16 +103,18 @@ pub struct Incident {
 
 impl Tally {
     /// Nothing yet, of a pipeline where a score must stay above 1 for `patience` steps after the first point before
-    /// somebody is told.
-    pub fn new(patience: usize) -> Self {
-        Self { patience, series: BTreeMap::new() }
+    /// somebody is told, and of which `claims` are known.
+    pub fn new(patience: usize, claims: Claims) -> Self {
+        Self { patience, claims, series: BTreeMap::new() }
     }
 
     /// Counts the next piece; pieces come in order.
     pub fn add(&mut self, scored: &Scored) {
         for (row, (labels, scores)) in scored.score.rows().enumerate() {
-            let new = || Line { lasting: Lasting::new(self.patience), ..Line::default() };
-            let line = self.series.entry(labels.to_string()).or_insert_with(new);
+            let (name, has_events) = (labels.to_string(), self.claims.has_events());
+            let claimed = || self.claims.of(&name, &labels_of(labels));
+            let new = || Line { lasting: Lasting::new(self.patience), claimed: claimed(), ..Line::default() };
+            let line = self.series.entry(name.clone()).or_insert_with(new);
             let (y, lower, upper) = (scored.y.row(row), scored.yhat_lower.row(row), scored.yhat_upper.row(row));
             for (point, score) in scores.iter().enumerate() {
                 line.since = line.since.saturating_add(1);
@@ -82,11 +122,15 @@ impl Tally {
                 if score.is_nan() {
                     continue;
                 }
+                let time = scored.score.time(point);
+                if has_events {
+                    line.alarms.push(time, lasting, line.claimed.at(time));
+                }
                 line.points += 1;
                 line.inside += usize::from(lower[point] <= y[point] && y[point] <= upper[point]);
                 line.anomalous += usize::from(*score > 1.0);
                 if lasting > 1.0 {
-                    line.told(scored.score.time(point).millis(), *score);
+                    line.told(time.millis(), *score);
                 }
             }
         }
@@ -97,14 +141,16 @@ impl Tally {
         &self.series
     }
 
-    /// The series as they are held against what people said ([`cases`]): of very many incidents the first ones. Points
-    /// `step` apart were looked at, from the first time to the last.
+    /// The series as they are held against what people said ([`cases`]), and against what is known to have happened, at the
+    /// threshold 1 alone and without a word on single alerts: of very many incidents the first ones. Points `step` apart were
+    /// looked at, from the first time to the last; days are those of the points that got a score.
     pub fn results(&self, step: Step, from: Timestamp, until: Timestamp) -> Vec<SeriesResult> {
         let result = |(name, line): (&String, &Line)| SeriesResult {
             step_seconds: step.seconds(),
             from_ms: from.millis(),
             until_ms: until.millis(),
-            days: (until.seconds() - from.seconds()) / 86_400.0,
+            days: line.points as f64 * step.seconds() / 86_400.0,
+            against: self.claims.has_events().then(|| line.alarms.against(step)),
             ..line.result(name)
         };
         self.series.iter().map(result).collect()
@@ -182,7 +228,11 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use super::cases::{Case, Said};
+    use super::result::Trial;
+    use super::scope::Scope;
     use super::*;
+    use crate::evaluate::{Curve, Fit};
     use tsdb::Frame;
 
     fn scored(start: i64, scores: &[f64]) -> Scored {
@@ -211,6 +261,69 @@ mod tests {
             tally.add(&scored(cut as i64, &scores[cut..]));
             assert_eq!(tally, whole, "{cut}");
         }
+    }
+
+    /// Events and what counts as nothing, by the second; what a replay of all points says of them.
+    fn check(patience: usize, cases: &[(i64, i64, Said)], scores: &[f64], known: (usize, usize, u64)) {
+        let case = |&(from, until, said): &(i64, i64, Said)| {
+            let (id, note) = (String::new(), String::new());
+            Case { id, scope: Scope::parse("up"), from_ms: from * 1000, until_ms: until * 1000, said, note }
+        };
+        let claims = Claims::said(&cases.iter().map(case).collect::<Vec<_>>());
+        let step = Step::from_millis(1000).unwrap();
+        let times: Vec<Timestamp> = (0..scores.len()).map(|at| Timestamp::from_seconds(at as i64)).collect();
+        let claimed = claims.of("up", &labels_of(&Labels::metric("up")));
+        let is = |claim| times.iter().map(|time| claimed.at(*time) == Some(claim)).collect::<Vec<bool>>();
+        let trial = Trial {
+            series: "up".into(),
+            labels: labels_of(&Labels::metric("up")),
+            step,
+            patience,
+            times: &times,
+            scores,
+            truth: Some((&is(Claim::Event), &is(Claim::Neither))),
+            fit: Fit::default(),
+            vus_window: 0,
+        };
+        let expected = trial.judge(&mut Curve::default()).against.unwrap();
+        let caught = expected.events.iter().filter(|event| event.caught_ms.is_some()).count();
+        assert_eq!((expected.events.len(), caught, expected.false_alarms), known, "{cases:?}");
+        for cut in [0, 1, 50, 102, 103, 4000] {
+            let mut tally = Tally::new(patience, claims.clone());
+            tally.add(&scored(0, &scores[..cut]));
+            tally.add(&scored(cut as i64, &scores[cut..]));
+            let results = tally.results(step, times[0], times[times.len() - 1]);
+            let found = results[0].against.clone().unwrap();
+            assert_eq!(
+                (&found.events, found.false_alarms),
+                (&expected.events, expected.false_alarms),
+                "{cases:?} {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_held_against_the_alarms_as_a_replay_does() {
+        let mut scores = vec![0.5; 10_000];
+        for at in [90, 91, 92, 103, 104, 105, 106, 107, 5000, 5001, 5002, 5003, 9000] {
+            scores[at] = 2.0;
+        }
+        let (anomaly, nothing) = (Said::Anomaly, Said::Expected);
+        check(0, &[(100, 110, anomaly)], &scores, (1, 1, 2));
+        check(0, &[(100, 102, anomaly), (104, 110, anomaly)], &scores, (2, 2, 2));
+        check(0, &[(100, 110, anomaly), (4990, 5001, nothing)], &scores, (1, 1, 2));
+        check(0, &[(100, 110, anomaly), (4990, 5010, nothing), (9000, 9000, Said::Maintenance)], &scores, (1, 1, 0));
+        check(0, &[(100, 110, anomaly), (7000, 7010, anomaly)], &scores, (2, 1, 2));
+        check(3, &[(100, 110, anomaly), (9000, 9001, anomaly)], &scores, (2, 1, 1));
+    }
+
+    #[test]
+    fn without_events_nothing_is_held_against_a_series() {
+        let mut tally = Tally::default();
+        tally.add(&scored(0, &[2.0, 0.0]));
+        let (from, until) = (Timestamp::from_seconds(0), Timestamp::from_seconds(1));
+        let result = tally.results(Step::from_millis(1000).unwrap(), from, until).remove(0);
+        assert_eq!((result.against, result.days), (None, 2.0 / 86_400.0));
     }
 
     #[test]

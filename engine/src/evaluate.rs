@@ -77,7 +77,7 @@ pub fn events(labels: &[bool]) -> Vec<Event> {
     found
 }
 
-/// The points of one series that are judged, in the order of time; all three are equally long.
+/// The points of one series that are judged, in the order of time; all four are equally long.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged<'a> {
     /// When each of them was.
@@ -86,6 +86,8 @@ pub struct Judged<'a> {
     pub scores: &'a [f64],
     /// Whether each is part of an event.
     pub labels: &'a [bool],
+    /// Whether alarms there count as nothing, neither as right nor as false; no such point is part of an event.
+    pub neither: &'a [bool],
 }
 
 impl Judged<'_> {
@@ -99,9 +101,9 @@ impl Judged<'_> {
         event.first..self.times.partition_point(|time| time.millis() <= end)
     }
 
-    /// Which points lie in the zone of an event.
+    /// At which points an alarm is not false: those in the zone of an event, and those that count as nothing.
     pub fn zones(&self, events: &[Event], rules: &Rules) -> Vec<bool> {
-        let mut zones = vec![false; self.times.len()];
+        let mut zones = self.neither.to_vec();
         for event in events {
             let (from, until) = (self.time(event.first) - rules.zone_before, self.time(event.last) + rules.zone_after);
             let first = self.times.partition_point(|time| time.millis() < from);

@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use models::detect::{Detector, PARTS};
 use serde::{Deserialize, Serialize};
-use tsdb::{Step, Timestamp};
+use tsdb::labels::METRIC_NAME;
+use tsdb::{Labels, Step, Timestamp};
 
 use crate::feedback::Side;
 use crate::incident::Point;
 use crate::pipeline::{Pipeline, USUAL_CONFIDENCE};
+
+mod grouped;
+
+pub use grouped::Grouped;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -35,6 +40,15 @@ pub struct Evidence<'a> {
     pub scores: &'a [f64],
     /// What the parts of the score say, by their names; none where it has no parts.
     pub parts: Option<&'a [(String, f64)]>,
+    /// What a detector of several series saw; none where no such detector judged it.
+    pub grouped: Option<&'a Grouped>,
+}
+
+impl Evidence<'_> {
+    /// Whether what was expected of the series alone, and its band, say nothing of the score.
+    fn is_beside_band(&self) -> bool {
+        self.grouped.is_some_and(Grouped::is_beside_band)
+    }
 }
 
 /// What the parts of the ensemble say of the last of `values`, which end at `at`, in what each usually reaches; `None` where
@@ -63,24 +77,27 @@ impl Section {
     }
 }
 
-/// The explanation of a point: what was expected, what came, how unusual that is, and what the parts of the score say.
+/// The explanation of a point: what was expected, what came, how unusual that is, and what the parts of the score say, or the
+/// other series that it was judged with.
 pub fn explain(evidence: &Evidence<'_>) -> Vec<Section> {
     let mut sections = vec![
         Section::new("What was expected", expected(evidence)),
-        Section::new("What came", came(&evidence.point)),
+        Section::new("What came", came(evidence)),
         Section::new("How unusual that is", unusual(evidence)),
     ];
     if let Some(parts) = evidence.parts.filter(|parts| !parts.is_empty()) {
         sections.push(Section::new("What the parts of the score say", of_parts(parts)));
     }
+    sections.extend(evidence.grouped.map(Grouped::section));
     sections.retain(|section| !section.text.is_empty());
     sections
 }
 
 fn expected(evidence: &Evidence<'_>) -> Vec<String> {
     let Point { expected, lower, upper, .. } = evidence.point;
+    let alone = if evidence.is_beside_band() { ", taken by itself" } else { "" };
     let mut text = vec![format!(
-        "About {}. Anything between {} and {} would have been usual.",
+        "About {}. Anything between {} and {} would have been usual{alone}.",
         number(expected),
         number(lower),
         number(upper)
@@ -104,15 +121,15 @@ fn expected(evidence: &Evidence<'_>) -> Vec<String> {
     text
 }
 
-fn came(point: &Point) -> Vec<String> {
-    let Point { actual, expected, lower, upper, score, .. } = *point;
+fn came(evidence: &Evidence<'_>) -> Vec<String> {
+    let Point { actual, expected, lower, upper, score, .. } = evidence.point;
     let (word, half_width) = match Side::of(actual, expected) {
         Side::Above => ("more", upper - expected),
         Side::Below => ("less", expected - lower),
     };
     let deviation = (actual - expected).abs();
     let mut text = vec![format!("{}, which is {} {word} than expected.", number(actual), number(deviation))];
-    if half_width > 0.0 && half_width.is_finite() {
+    if half_width > 0.0 && half_width.is_finite() && !evidence.is_beside_band() {
         let times = number(deviation / half_width);
         text.push(format!("That is {times} times as far from the expected value as the edge of what is usual."));
     }
@@ -205,6 +222,17 @@ fn between(low: f64, high: f64) -> String {
     if low == high { low } else { format!("between {low} and {high}") }
 }
 
+/// A series by its labels that are not the same in `all`: `requests, host=a`; whole where there are none.
+pub fn distinct(labels: &Labels, all: &[Labels]) -> String {
+    let differs = |name: &str| all.iter().any(|other| other.get(name) != labels.get(name));
+    let own = labels.iter().filter(|(name, _)| differs(name)).map(|(name, value)| match name {
+        METRIC_NAME => value.to_owned(),
+        _ => format!("{name}={value}"),
+    });
+    let text = own.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { labels.to_string() } else { text }
+}
+
 /// A number with four significant digits, such as `12.34`, `1,235` or `0.00012`.
 pub fn number(value: f64) -> String {
     if !value.is_finite() {
@@ -267,6 +295,8 @@ pub fn moment(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use models::panel::Reason;
+
     use super::*;
 
     const HOURLY: Step = Step::from_millis(3_600_000).unwrap();
@@ -275,7 +305,7 @@ mod tests {
         let actual = *values.last().unwrap_or(&f64::NAN);
         let at = Timestamp::from_seconds(1_700_000_000);
         let point = Point { at, score: 3.5, actual, expected: 100.0, lower: 90.0, upper: 110.0 };
-        Evidence { point, values, step: HOURLY, scores, parts: None }
+        Evidence { point, values, step: HOURLY, scores, parts: None, grouped: None }
     }
 
     fn check(evidence: &Evidence<'_>, expected: &[&str]) {
@@ -347,6 +377,36 @@ mod tests {
         let values = days(135.0);
         let sections = explain(&Evidence { parts: Some(&parts), ..evidence(&values, &[]) });
         assert_eq!(sections[3].text, ["nearest neighbours: 4.25 times the usual", "band: 0.5 times the usual"]);
+    }
+
+    #[test]
+    fn a_band_that_says_nothing_of_the_score_is_that_of_the_series_alone() {
+        let values = days(105.0);
+        let reason = Reason::Values { score: 3.5, parts: vec![] };
+        let grouped = Grouped { by: vec![], members: vec![Labels::metric("a"), Labels::metric("b")], reason };
+        let sections = explain(&Evidence { grouped: Some(&grouped), ..evidence(&values, &[]) });
+        assert_eq!(
+            sections[0].text[0],
+            "About 100. Anything between 90 and 110 would have been usual, taken by itself."
+        );
+        assert_eq!(
+            sections[1].text,
+            ["105, which is 5 more than expected.", "Its score is 3.5: 1 is the edge, and more is unusual."]
+        );
+        assert_eq!(sections[3].title, "What was odd about its group");
+    }
+
+    #[test]
+    fn a_series_is_called_by_what_tells_it_from_the_others() {
+        for (all, expected) in [
+            (vec![r#"up{host="a", zone="x"}"#, r#"up{host="b", zone="x"}"#], "host=a"),
+            (vec![r#"cpu{host="a"}"#, r#"up{host="b"}"#], "cpu, host=a"),
+            (vec![r#"cpu{host="a"}"#, r#"cpu{host="a"}"#], r#"cpu{host="a"}"#),
+            (vec!["cpu"], "cpu"),
+        ] {
+            let all: Vec<Labels> = all.into_iter().map(|text| text.parse().unwrap()).collect();
+            assert_eq!(distinct(&all[0], &all), expected);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use models::detect::Detector;
 use models::{Judging, ModelSpec, panel};
 use tsdb::Step;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Share};
 use crate::calendar::Calendar;
 use crate::schedule::Schedule;
 use crate::store::Document;
@@ -101,6 +101,17 @@ impl Pipeline {
     /// Whether that detector learns from every point, so that all of the history is what it knows.
     pub fn learns(&self) -> bool {
         self.judging() == Judging::Ensemble
+    }
+
+    /// Whether what a series scores depends on that series alone: it is neither forecast, judged nor budgeted with others of
+    /// the query.
+    pub fn series_stand_alone(&self) -> bool {
+        let is_judged_alone = match self.judging() {
+            Judging::Panel(detector) => detector.group_by().is_none(),
+            Judging::Forecasts | Judging::Ensemble => true,
+        };
+        let is_budgeted_alone = self.anomaly.budget.is_none_or(|budget| budget.share == Share::Series);
+        !self.together && is_judged_alone && is_budgeted_alone
     }
 
     /// How many points of history a score is to know: the context, or what a detector learns from, if that is more.

@@ -146,6 +146,25 @@ fn an_isolation_forest_judges_with_or_without_a_model_to_forecast() {
 }
 
 #[test]
+fn series_stand_alone_unless_something_joins_them() {
+    for (text, expected) in [
+        ("model: {id: mstl}", true),
+        ("model: {id: auto}", true),
+        ("model: {id: peers}", false),
+        ("model: {id: peers, parameters: {group_by: [host]}}", false),
+        ("model: {id: isolation_forest}", true),
+        ("model: {id: isolation_forest, parameters: {group_by: []}}", false),
+        ("model: {id: isolation_forest}, series_type: multivariate", false),
+        ("model: {id: mstl}, anomaly: {technique: isolation_forest}", true),
+        ("model: {id: mstl}, anomaly: {technique: isolation_forest}, series_type: multivariate", false),
+        ("anomaly: {alert_budget: 2/week per series}", true),
+        ("anomaly: {alert_budget: 2/week}", false),
+    ] {
+        assert_eq!(parse(&format!("{{name: cpu, query: up, {text}}}")).series_stand_alone(), expected, "{text}");
+    }
+}
+
+#[test]
 fn our_own_fields_load() {
     let pipeline = parse(
         "

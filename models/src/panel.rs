@@ -9,11 +9,13 @@ use std::time::Duration;
 mod forest;
 mod peers;
 mod random;
+mod reason;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use forest::ENTRY as FOREST;
 pub(crate) use peers::ENTRY as PEERS;
+pub use reason::{Others, Part, Reason, Value};
 
 use crate::registry;
 use crate::spec::ModelSpec;
@@ -98,6 +100,14 @@ impl Detector {
         };
         debug_assert_eq!(found.len(), panel.rows.len(), "every row is answered");
         found
+    }
+
+    /// Why the newest point of `row` was found as it was; `None` where nothing was found of it.
+    pub fn reason(&self, panel: &Panel<'_>, row: usize) -> Option<Reason> {
+        match self {
+            Self::Forest(settings) => forest::reason(settings, panel, row),
+            Self::Peers(settings) => peers::reason(settings, panel, row).map(Reason::Others),
+        }
     }
 }
 

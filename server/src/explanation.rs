@@ -165,8 +165,10 @@ pub async fn of(app: &App, id: &str, series: Option<&str>) -> Result<Explanation
         Err(error) => (None, Some(error.to_string())),
     };
     let parts = explain::parts(&again.pipeline, &values, point.at);
-    let evidence =
-        Evidence { point, values: &values, step: again.pipeline.step, scores: &scores, parts: parts.as_deref() };
+    // What fails here has failed for the score too, where it is told.
+    let grouped = again.reason(app, &case, &labels, point.at).await.unwrap_or_default();
+    let (step, parts, grouped) = (again.pipeline.step, parts.as_deref(), grouped.as_ref());
+    let evidence = Evidence { point, values: &values, step, scores: &scores, parts, grouped };
     let mut sections = explain(&evidence);
     sections.extend(words::together(&case));
     sections.extend(words::said(&case, &again.pipeline, &labels));

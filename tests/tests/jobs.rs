@@ -195,6 +195,7 @@ async fn a_backfill_that_is_killed_again_and_again_writes_every_score_once() {
     let days = expected.len() as f64 * STEP.seconds() / 86_400.0;
     assert!((counted["summary"]["days"].as_f64().unwrap() - days).abs() < 1e-9, "{counted}");
     assert_eq!(counted["cases"], json!([]), "nobody said anything");
+    assert_eq!(counted["summary"]["against"], Value::Null, "nobody called anything an anomaly");
     let after = export(&server, "anomaly_score").await;
     assert!(after.keys().eq(found.keys()), "something was written");
     for (place, values) in &after {
@@ -202,6 +203,43 @@ async fn a_backfill_that_is_killed_again_and_again_writes_every_score_once() {
         let (got, want) = (values[0], found[place][0]);
         assert!(values.len() == 1 && (got - want).abs() <= 1e-12 * want.abs(), "{place:?}: {values:?}, before {want}");
     }
+
+    verdicts_are_events(&service, &counted, from, frame.end()).await;
+}
+
+/// What people call an anomaly is an event of the series that they speak of to a backtest of the range, of which one
+/// `counted` the incidents before.
+async fn verdicts_are_events(service: &Service, counted: &Value, from: Timestamp, until: Timestamp) {
+    let series = &counted["series"][0];
+    let name: Labels = series["series"].as_str().unwrap().parse().unwrap();
+    let say = async |verdict: &str, labels: Value, from: &Value, until: &Value| {
+        let body = json!({"pipeline": "requests", "labels": labels, "from": from, "until": until, "verdict": verdict});
+        let (status, answer) = ask(service, "POST", "/api/v1/feedback", Some(body)).await.unwrap();
+        assert_eq!(status, 201, "{answer}");
+    };
+    let incident = &series["first_incidents"][0];
+    let labels = json!({"instance": name.get("instance").unwrap()});
+    say("anomaly", labels.clone(), &incident["start"], &incident["end"]).await;
+    let backtest = async || {
+        let body = json!({"pipeline": "requests", "from": from.to_string(), "until": until.to_string()});
+        let id = submit(service, "backtest", body).await;
+        result(service, &id).await
+    };
+    let counted = backtest().await;
+    let against = &counted["summary"]["against"];
+    assert_eq!(
+        (&against["events"], &against["caught"], &against["delay_minutes"]),
+        (&json!(1), &json!(1), &json!(0.0))
+    );
+    let false_alarms = against["false_alarms"].as_u64().unwrap();
+    assert!(false_alarms > 10 && against["false_alarms_a_week"].as_f64() > Some(0.0), "{against}");
+    assert_eq!(counted["cases"][0]["outcome"], "kept", "{counted}");
+    // Where alerts are expected, they are neither right nor false; what is said last counts.
+    say("expected", json!({}), &json!(from.to_string()), &json!(until.to_string())).await;
+    say("anomaly", labels, &incident["start"], &incident["end"]).await;
+    let against = backtest().await["summary"]["against"].clone();
+    assert_eq!((&against["events"], &against["caught"]), (&json!(1), &json!(1)), "{against}");
+    assert_eq!((&against["false_alarms"], &against["precision"]), (&json!(0), &json!(1.0)), "{against}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ const DAYS_A_WEEK: f64 = 7.0;
 pub enum Verdict {
     /// It caught an event.
     Hit,
-    /// It lies just beside an event: neither a hit nor false.
+    /// It lies just beside an event, or where alerts count as nothing: neither a hit nor false.
     Near,
     /// There was nothing.
     False,
@@ -125,8 +125,8 @@ pub struct Trial<'a> {
     pub times: &'a [Timestamp],
     /// Their scores; NaN where there is none.
     pub scores: &'a [f64],
-    /// Whether each is part of an event, where that is known.
-    pub truth: Option<&'a [bool]>,
+    /// Whether each is part of an event, and whether alarms there count as nothing, where that is known.
+    pub truth: Option<(&'a [bool], &'a [bool])>,
     /// How well the band held them.
     pub fit: Fit,
     /// How far the buffer of the volume under the surface reaches, in points.
@@ -137,9 +137,10 @@ impl Trial<'_> {
     /// Judges the series, and adds what each threshold would have done to `curve`.
     pub fn judge(&self, curve: &mut Curve) -> SeriesResult {
         let (none, lasting) = (vec![false; self.times.len()], self.lasting());
-        let judged = Judged { times: self.times, scores: &lasting, labels: self.truth.unwrap_or(&none) };
+        let (labels, neither) = self.truth.unwrap_or((&none, &none));
+        let judged = Judged { times: self.times, scores: &lasting, labels, neither };
         let (rules, events) = (Rules::of(self.step), events(judged.labels));
-        let vus_pr = || vus_pr(self.scores, judged.labels, self.vus_window);
+        let vus_pr = || self.vus_pr(&judged);
         let against = self.truth.map(|_| Against { vus_pr: vus_pr(), ..against(&judged, &events, &rules, curve) });
         let time = |time: Option<&Timestamp>| time.map_or(0, |time| time.millis());
         SeriesResult {
@@ -157,6 +158,14 @@ impl Trial<'_> {
             alerts: self.alerts(&judged, &events, &rules),
             against,
         }
+    }
+
+    /// The volume under the surface over the points that count.
+    fn vus_pr(&self, judged: &Judged<'_>) -> Option<f64> {
+        let counts = || (0..judged.labels.len()).filter(|at| !judged.neither[*at]);
+        let scores: Vec<f64> = counts().map(|at| self.scores[at]).collect();
+        let labels: Vec<bool> = counts().map(|at| judged.labels[at]).collect();
+        vus_pr(&scores, &labels, self.vus_window)
     }
 
     /// The scores as far as they have lasted: above a threshold where somebody would have been told.
@@ -214,23 +223,38 @@ impl Trial<'_> {
 fn against(judged: &Judged<'_>, events: &[Event], rules: &Rules, curve: &mut Curve) -> Against {
     let (readings, days) = (readings(judged, rules), judged.days());
     curve.add(&readings, events.len(), days);
-    let known = |event: &Event| Known {
-        from_ms: judged.times[event.first].millis(),
-        until_ms: judged.times[event.last].millis(),
-        caught_ms: judged.caught(event, EDGE, rules).map(|at| judged.times[at].millis()),
-    };
     let budgeted = |a_day: f64| {
         let best = Reading::best(&readings, a_day * days);
         let recall = best.map_or(0.0, |best| best.caught as f64 / events.len() as f64);
         (!events.is_empty()).then_some(Budgeted { threshold: best.map(|best| best.threshold), recall })
     };
-    let at_edge = readings.partition_point(|reading| reading.threshold > EDGE);
-    Against {
-        events: events.iter().map(known).collect(),
-        false_alarms: at_edge.checked_sub(1).map_or(0, |at| readings[at].false_alarms),
-        vus_pr: None,
-        one_a_day: budgeted(1.0),
-        one_a_week: budgeted(1.0 / DAYS_A_WEEK),
+    let (one_a_day, one_a_week) = (budgeted(1.0), budgeted(1.0 / DAYS_A_WEEK));
+    Against { one_a_day, one_a_week, ..Against::at_edge(judged, events, rules, &readings) }
+}
+
+impl Against {
+    /// What the threshold 1 alone shows of points whose `events` and `readings` those are.
+    fn at_edge(judged: &Judged<'_>, events: &[Event], rules: &Rules, readings: &[Reading]) -> Self {
+        let known = |event: &Event| Known {
+            from_ms: judged.times[event.first].millis(),
+            until_ms: judged.times[event.last].millis(),
+            caught_ms: judged.caught(event, EDGE, rules).map(|at| judged.times[at].millis()),
+        };
+        let above = readings.partition_point(|reading| reading.threshold > EDGE);
+        Self {
+            events: events.iter().map(known).collect(),
+            false_alarms: above.checked_sub(1).map_or(0, |at| readings[at].false_alarms),
+            vus_pr: None,
+            one_a_day: None,
+            one_a_week: None,
+        }
+    }
+
+    /// The same of points of which only those may be left out that are no alarm at 1, part of no event, and stand next to
+    /// none.
+    pub(super) fn of_alarms(judged: &Judged<'_>, step: Step) -> Self {
+        let (rules, events) = (Rules::of(step), events(judged.labels));
+        Self::at_edge(judged, &events, &rules, &readings(judged, &rules))
     }
 }
 
@@ -311,39 +335,43 @@ impl Summary {
             alerts,
             alerts_a_week: a_week(alerts as f64, days),
             incidents,
-            against: overall(results, curve),
+            against: Overall::of(results, curve),
         }
     }
 }
 
-fn overall(results: &[SeriesResult], curve: &Curve) -> Option<Overall> {
-    let labelled: Vec<(&SeriesResult, &Against)> =
-        results.iter().filter_map(|one| Some((one, one.against.as_ref()?))).collect();
-    if labelled.is_empty() {
-        return None;
+impl Overall {
+    /// What the labels say of those of the series that have any; `None` where none has.
+    pub fn of(results: &[SeriesResult], curve: &Curve) -> Option<Self> {
+        let labelled: Vec<(&SeriesResult, &Against)> =
+            results.iter().filter_map(|one| Some((one, one.against.as_ref()?))).collect();
+        if labelled.is_empty() {
+            return None;
+        }
+        let each = || labelled.iter().map(|(_, against)| *against);
+        let events: Vec<&Known> = each().flat_map(|against| &against.events).collect();
+        let mut delays: Vec<i64> = events.iter().filter_map(|event| Some(event.caught_ms? - event.from_ms)).collect();
+        let (caught, false_alarms) = (delays.len(), each().map(|against| against.false_alarms).sum::<u64>());
+        let share = |part: usize, whole: f64| (whole > 0.0).then_some(part as f64 / whole);
+        let shared =
+            |a_day| curve.best(a_day).map(|(threshold, recall)| Budgeted { threshold: Some(threshold), recall });
+        Some(Self {
+            series: each().filter(|against| !against.events.is_empty()).count(),
+            events: events.len(),
+            caught,
+            recall: share(caught, events.len() as f64),
+            precision: share(caught, caught as f64 + false_alarms as f64),
+            delay_minutes: median(&mut delays).map(|delay| delay / 60_000.0),
+            false_alerts: labelled.iter().map(|(one, _)| of_verdict(one, Verdict::False)).sum(),
+            false_alarms,
+            false_alarms_a_week: a_week(false_alarms as f64, labelled.iter().map(|(one, _)| one.days).sum()),
+            vus_pr: mean(each().filter_map(|against| against.vus_pr)),
+            recall_one_a_day: mean(each().filter_map(|against| Some(against.one_a_day?.recall))),
+            recall_one_a_week: mean(each().filter_map(|against| Some(against.one_a_week?.recall))),
+            shared_one_a_day: shared(1.0),
+            shared_one_a_week: shared(1.0 / DAYS_A_WEEK),
+        })
     }
-    let each = || labelled.iter().map(|(_, against)| *against);
-    let events: Vec<&Known> = each().flat_map(|against| &against.events).collect();
-    let mut delays: Vec<i64> = events.iter().filter_map(|event| Some(event.caught_ms? - event.from_ms)).collect();
-    let (caught, false_alarms) = (delays.len(), each().map(|against| against.false_alarms).sum::<u64>());
-    let share = |part: usize, whole: f64| (whole > 0.0).then_some(part as f64 / whole);
-    let shared = |a_day| curve.best(a_day).map(|(threshold, recall)| Budgeted { threshold: Some(threshold), recall });
-    Some(Overall {
-        series: each().filter(|against| !against.events.is_empty()).count(),
-        events: events.len(),
-        caught,
-        recall: share(caught, events.len() as f64),
-        precision: share(caught, caught as f64 + false_alarms as f64),
-        delay_minutes: median(&mut delays).map(|delay| delay / 60_000.0),
-        false_alerts: labelled.iter().map(|(one, _)| of_verdict(one, Verdict::False)).sum(),
-        false_alarms,
-        false_alarms_a_week: a_week(false_alarms as f64, labelled.iter().map(|(one, _)| one.days).sum()),
-        vus_pr: mean(each().filter_map(|against| against.vus_pr)),
-        recall_one_a_day: mean(each().filter_map(|against| Some(against.one_a_day?.recall))),
-        recall_one_a_week: mean(each().filter_map(|against| Some(against.one_a_week?.recall))),
-        shared_one_a_day: shared(1.0),
-        shared_one_a_week: shared(1.0 / DAYS_A_WEEK),
-    })
 }
 
 fn of_verdict(one: &SeriesResult, verdict: Verdict) -> usize {
@@ -378,7 +406,8 @@ mod tests {
 
     fn patient(patience: usize, scores: &[f64], truth: Option<&str>, curve: &mut Curve) -> SeriesResult {
         let times: Vec<Timestamp> = (0..scores.len()).map(|at| Timestamp::from_millis(at as i64 * MINUTE)).collect();
-        let truth: Option<Vec<bool>> = truth.map(|marks| marks.chars().map(|mark| mark == '#').collect());
+        let marked = |marks: &str, wanted: char| marks.chars().map(|mark| mark == wanted).collect::<Vec<bool>>();
+        let truth = truth.map(|marks| (marked(marks, '#'), marked(marks, '-')));
         let trial = Trial {
             series: "a".into(),
             labels: BTreeMap::new(),
@@ -386,7 +415,7 @@ mod tests {
             patience,
             times: &times,
             scores,
-            truth: truth.as_deref(),
+            truth: truth.as_ref().map(|truth| (&truth.0[..], &truth.1[..])),
             fit: Fit::default(),
             vus_window: 10,
         };
@@ -431,6 +460,21 @@ mod tests {
         assert_eq!((found.anomalous, found.scored, found.points), (6, 1440, 1440));
         // The other event would take a threshold of 0, and with it an alarm that goes on all day.
         assert_eq!(against.one_a_day, Some(Budgeted { threshold: Some(4.0), recall: 0.5 }));
+    }
+
+    #[test]
+    fn where_alarms_count_as_nothing_they_are_neither_right_nor_false() {
+        let scores = day(&[(100, 2.0), (300, 3.0), (500, 4.0), (501, 4.0)]);
+        let labels: String =
+            events(&[98..=101]).chars().enumerate().map(|(at, mark)| if at / 100 == 5 { '-' } else { mark }).collect();
+        let found = result(&scores, Some(&labels), &mut Curve::default());
+        let verdicts: Vec<_> = found.alerts.iter().map(|alert| alert.verdict).collect();
+        assert_eq!(verdicts, [Some(Verdict::Hit), Some(Verdict::False), Some(Verdict::Near)]);
+        let against = found.against.unwrap();
+        assert_eq!((against.events.len(), against.false_alarms), (1, 1));
+        let without = result(&day(&[(100, 2.0), (300, 3.0)]), Some(&events(&[98..=101])), &mut Curve::default());
+        let (vus_pr, clean) = (against.vus_pr.unwrap(), without.against.unwrap().vus_pr.unwrap());
+        assert!((vus_pr - clean).abs() < 0.05, "{vus_pr} instead of about {clean}");
     }
 
     #[test]

@@ -5,18 +5,23 @@ use std::collections::BTreeMap;
 use tsdb::Labels;
 use tsdb::labels::METRIC_NAME;
 
-/// Which series something is said of: those that have all of its labels; all of them where there is none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Which series something is said of: those that have all labels of any of its sets; all of them where a set is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     /// What the series is called, or its metric.
     name: Option<String>,
-    labels: BTreeMap<String, String>,
+    any_of: Vec<BTreeMap<String, String>>,
 }
 
 impl Scope {
     /// Series that have these labels.
     pub fn labels(labels: BTreeMap<String, String>) -> Self {
-        Self { name: None, labels }
+        Self::any_of(vec![labels])
+    }
+
+    /// Series that have all labels of any of these; none where there is no set.
+    pub fn any_of(any_of: Vec<BTreeMap<String, String>>) -> Self {
+        Self { name: None, any_of }
     }
 
     /// Reads `name{label="value"}`, or anything else as the name of a series or a metric; nothing is all series.
@@ -24,7 +29,7 @@ impl Scope {
         let text = text.trim();
         match text.parse::<Labels>() {
             Ok(labels) if text.contains('{') => Self::labels(labels_of(&labels)),
-            _ => Self { name: Some(text.to_owned()).filter(|name| !name.is_empty()), labels: BTreeMap::new() },
+            _ => Self { name: Some(text.to_owned()).filter(|name| !name.is_empty()), any_of: vec![BTreeMap::new()] },
         }
     }
 
@@ -32,8 +37,9 @@ impl Scope {
     pub fn holds(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         let is_named =
             |wanted: &String| wanted == name || labels.get(METRIC_NAME).is_some_and(|metric| metric == wanted);
-        self.name.as_ref().is_none_or(is_named)
-            && self.labels.iter().all(|(label, value)| labels.get(label) == Some(value))
+        let has_all =
+            |own: &BTreeMap<String, String>| own.iter().all(|(label, value)| labels.get(label) == Some(value));
+        self.name.as_ref().is_none_or(is_named) && self.any_of.iter().any(has_all)
     }
 }
 
@@ -61,6 +67,10 @@ mod tests {
             (r#"{pod="a"}"#, false),
         ] {
             assert_eq!(Scope::parse(text).holds("web-1", &labels), expected, "{text}");
+        }
+        for (sets, expected) in [(&[][..], false), (&["{host=\"b\"}"], false), (&["{host=\"b\"}", "cpu"], true)] {
+            let sets = sets.iter().map(|text| labels_of(&text.parse().unwrap())).collect();
+            assert_eq!(Scope::any_of(sets).holds("web-1", &labels), expected);
         }
     }
 }

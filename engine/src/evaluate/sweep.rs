@@ -135,7 +135,8 @@ mod tests {
     fn check(labels: &str, scores: &[f64], expected: &[(f64, usize, i64, u64)]) {
         let labels: Vec<bool> = labels.chars().map(|mark| mark == '#').collect();
         let times: Vec<Timestamp> = (0..scores.len()).map(|at| Timestamp::from_millis(at as i64 * MINUTE)).collect();
-        let judged = Judged { times: &times, scores, labels: &labels };
+        let neither = vec![false; scores.len()];
+        let judged = Judged { times: &times, scores, labels: &labels, neither: &neither };
         let found = readings(&judged, &Rules::of(Step::from_millis(MINUTE).unwrap()));
         let found: Vec<_> =
             found.iter().map(|one| (one.threshold, one.caught, one.delay_ms / MINUTE, one.false_alarms)).collect();

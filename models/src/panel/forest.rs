@@ -12,7 +12,7 @@ use std::f64::consts::TAU;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use super::{Found, Panel, quantile, sorted};
+use super::{Found, Panel, Part, Reason, Value, quantile, sorted};
 use crate::auto;
 use crate::entry::{BuildError, Built, Entry, Parameter, parse, wrong};
 use crate::resources::Resources;
@@ -89,6 +89,16 @@ impl Season {
             Self::Month => 365.2425 * 86_400.0,
         }
     }
+
+    /// In what the place is.
+    fn of(self) -> &'static str {
+        match self {
+            Self::Minute => "hour",
+            Self::Hod => "day",
+            Self::Dow => "week",
+            Self::Month => "year",
+        }
+    }
 }
 
 /// What is set.
@@ -146,28 +156,42 @@ fn build(spec: &ModelSpec, resources: &Resources) -> Built {
 
 /// One value of all vectors.
 struct Feature {
-    /// In multiples of how far the middle half of the context lies apart; a gap is 0, the context's median.
+    what: Value,
+    /// In multiples of `width` from `middle`; a gap is 0.
     values: Vec<f64>,
+    /// The median of the context.
+    middle: f64,
+    /// How far the middle half of the context lies apart.
+    width: f64,
     /// Whether it never moved in the context, so that no cut can go across it.
     is_constant: bool,
 }
 
+impl Feature {
+    /// A place among the values, in the units of the data.
+    fn restored(&self, value: f64) -> f64 {
+        self.middle + self.width * value
+    }
+
+    /// Whether it never moved before, and has at `point`.
+    fn has_moved(&self, point: usize) -> bool {
+        self.is_constant && self.values[point] != 0.0
+    }
+}
+
 /// What is found of the points after the context.
 pub(super) fn judge(settings: &Settings, panel: &Panel<'_>) -> Vec<Vec<Option<Found>>> {
-    let half_known = |row: &&Vec<f64>| 2 * row[..panel.known].iter().filter(|value| value.is_finite()).count();
-    let nothing = || panel.rows.iter().map(|row| vec![None; row.len() - panel.known]).collect();
-    // A series that has hardly been there would only make gaps of the vectors.
-    let members: Vec<&Vec<f64>> = panel.rows.iter().filter(|row| half_known(row) >= panel.known).collect();
-    if panel.known < FEWEST || members.is_empty() {
-        return nothing();
-    }
-    let scores = scores(settings, panel, &members);
+    let Some(fitted) = Fitted::of(settings, panel) else {
+        return panel.rows.iter().map(|row| vec![None; row.len() - panel.known]).collect();
+    };
+    let points = panel.known..panel.points();
+    let scores: Vec<f64> = points.into_par_iter().map(|point| fitted.score(point)).collect();
     let found = |row: &Vec<f64>| {
         let (known, new) = row.split_at(panel.known);
+        let is_member = is_member(row, panel);
         let known = sorted(known.iter().copied());
         let tail = (1.0 - panel.confidence) / 2.0;
         let [lower, expected, upper] = [tail, 0.5, 1.0 - tail].map(|level| quantile(&known, level));
-        let is_member = 2 * known.len() >= panel.known;
         let found = |(value, score): (&f64, &f64)| {
             (is_member && value.is_finite()).then_some(Found { expected, lower, upper, score: Some(*score) })
         };
@@ -176,23 +200,99 @@ pub(super) fn judge(settings: &Settings, panel: &Panel<'_>) -> Vec<Vec<Option<Fo
     panel.rows.par_iter().map(found).collect()
 }
 
-/// How odd each point after the context is.
-fn scores(settings: &Settings, panel: &Panel<'_>, members: &[&Vec<f64>]) -> Vec<f64> {
-    let (points, known) = (panel.points(), panel.known);
-    let features = features(settings, panel, members);
-    let moving: Vec<&Feature> = features.iter().filter(|feature| !feature.is_constant).collect();
-    let plain = |point: usize| -> Vec<f64> { moving.iter().map(|feature| feature.values[point]).collect() };
-    let plains: Vec<Vec<f64>> = (0..known).map(plain).collect();
-    let whitening = Whitening::of(&plains);
-    let vectors: Vec<Vec<f64>> = plains.par_iter().map(|plain| whitening.apply(plain)).collect();
-    let vector = |point: usize| whitening.apply(&plain(point));
-    let forest = Forest::new(&vectors, settings.trees, settings.sample, settings.seed);
-    let compared = vectors.par_iter().step_by(known.div_ceil(MOST_COMPARED));
-    let usual: Vec<f64> = compared.map(|vector| forest.score(vector)).collect();
-    let (middle, alert) = scale(&sorted(usual.into_iter()), settings.contamination);
-    let has_moved = |point: usize| features.iter().any(|feature| feature.is_constant && feature.values[point] != 0.0);
-    let raw = |point: usize| if has_moved(point) { forest.isolated() } else { forest.score(&vector(point)) };
-    (known..points).into_par_iter().map(|point| ((raw(point) - middle) / (alert - middle)).max(0.0)).collect()
+/// Whether a row is part of the vectors: one that has hardly been there would only make gaps of them.
+fn is_member(row: &[f64], panel: &Panel<'_>) -> bool {
+    2 * row[..panel.known].iter().filter(|value| value.is_finite()).count() >= panel.known
+}
+
+/// What each value has to do with the score of the newest point of `row`.
+pub(super) fn reason(settings: &Settings, panel: &Panel<'_>, row: usize) -> Option<Reason> {
+    let own = panel.rows.get(row).filter(|own| own.len() > panel.known && is_member(own, panel))?;
+    let point = own.len() - 1;
+    let fitted = Fitted::of(settings, panel).filter(|_| own[point].is_finite())?;
+    Some(Reason::Values { score: fitted.score(point), parts: fitted.parts(panel, point) })
+}
+
+/// A forest that has seen the context of a group.
+struct Fitted {
+    features: Vec<Feature>,
+    /// Those of them that moved in the context: the values of a vector.
+    moving: Vec<usize>,
+    whitening: Whitening,
+    forest: Forest,
+    /// The raw score of what is usual, and that of an alert.
+    scale: (f64, f64),
+}
+
+impl Fitted {
+    /// That of `panel`; `None` where there is too little to learn from.
+    fn of(settings: &Settings, panel: &Panel<'_>) -> Option<Self> {
+        let members: Vec<usize> = (0..panel.rows.len()).filter(|row| is_member(&panel.rows[*row], panel)).collect();
+        if panel.known < FEWEST || members.is_empty() {
+            return None;
+        }
+        let features = features(settings, panel, &members);
+        let moving: Vec<usize> = (0..features.len()).filter(|at| !features[*at].is_constant).collect();
+        let plains: Vec<Vec<f64>> = (0..panel.known).map(|point| plain(&features, &moving, point)).collect();
+        let whitening = Whitening::of(&plains);
+        let vectors: Vec<Vec<f64>> = plains.par_iter().map(|plain| whitening.apply(plain)).collect();
+        let forest = Forest::new(&vectors, settings.trees, settings.sample, settings.seed);
+        let compared = vectors.par_iter().step_by(panel.known.div_ceil(MOST_COMPARED));
+        let usual: Vec<f64> = compared.map(|vector| forest.score(vector)).collect();
+        let scale = scale(&sorted(usual.into_iter()), settings.contamination);
+        Some(Self { features, moving, whitening, forest, scale })
+    }
+
+    /// How odd `point` is.
+    fn score(&self, point: usize) -> f64 {
+        let has_moved = self.features.iter().any(|feature| feature.has_moved(point));
+        self.score_of(&self.vector(point), has_moved)
+    }
+
+    /// How odd a vector is; `has_moved` where a value that never moved before has.
+    fn score_of(&self, vector: &[f64], has_moved: bool) -> f64 {
+        let raw = if has_moved { self.forest.isolated() } else { self.forest.score(vector) };
+        let (middle, alert) = self.scale;
+        ((raw - middle) / (alert - middle)).max(0.0)
+    }
+
+    fn vector(&self, point: usize) -> Vec<f64> {
+        self.whitening.apply(&plain(&self.features, &self.moving, point))
+    }
+
+    /// What the score of `point` would be if each of its values were what the others lead one to expect: the prediction
+    /// difference of Robnik-Šikonja and Kononenko (Explaining Classifications for Individual Instances, TKDE 2008), where a
+    /// value is replaced by its mean given the others, as in Zintgraf et al. (ICLR 2017, section 3.1).
+    fn parts(&self, panel: &Panel<'_>, point: usize) -> Vec<Part> {
+        let vector = self.vector(point);
+        let part = |what: Value| {
+            let is_own = |at: &usize| self.features[*at].what == what;
+            let places: Vec<usize> = (0..self.moving.len()).filter(|place| is_own(&self.moving[*place])).collect();
+            let others_moved = |at: usize| self.features[at].what != what && self.features[at].has_moved(point);
+            let replaced = self.whitening.expecting(&vector, &places);
+            let without = self.score_of(&replaced, (0..self.features.len()).any(others_moved));
+            let feature = self.features.iter().find(|feature| feature.what == what);
+            let place = places.first().map_or(0.0, |place| self.whitening.restored(&replaced, *place));
+            let expected = feature.map_or(f64::NAN, |feature| feature.restored(place));
+            let (actual, expected) = match what {
+                Value::Row(row) => (panel.rows[row][point], expected),
+                Value::Change(row) => (panel.rows[row][point] - panel.rows[row][point - 1], expected),
+                Value::Time(_) => (f64::NAN, f64::NAN),
+            };
+            Part { what, actual, expected, without }
+        };
+        // A part of time is two values.
+        let mut whats: Vec<Value> = self.features.iter().map(|feature| feature.what).collect();
+        whats.dedup();
+        let mut parts: Vec<Part> = whats.into_par_iter().map(part).collect();
+        parts.sort_by(|a, b| a.without.total_cmp(&b.without));
+        parts
+    }
+}
+
+/// The values of `point` that moved in the context.
+fn plain(features: &[Feature], moving: &[usize], point: usize) -> Vec<f64> {
+    moving.iter().map(|at| features[*at].values[point]).collect()
 }
 
 /// The raw score of what is usual, and the one that the part `contamination` of points like those of the context is above:
@@ -210,24 +310,22 @@ fn scale(usual: &[f64], contamination: f64) -> (f64, f64) {
     (middle, alert.max(middle + LEAST_SPREAD))
 }
 
-fn features(settings: &Settings, panel: &Panel<'_>, members: &[&Vec<f64>]) -> Vec<Feature> {
-    let mut rows: Vec<Vec<f64>> = members.iter().map(|row| (*row).clone()).collect();
-    if members.len() == 1 {
-        rows.push(changes(members[0]));
+fn features(settings: &Settings, panel: &Panel<'_>, members: &[usize]) -> Vec<Feature> {
+    let mut rows: Vec<(Value, Vec<f64>)> =
+        members.iter().map(|row| (Value::Row(*row), panel.rows[*row].clone())).collect();
+    if let [row] = members {
+        rows.push((Value::Change(*row), changes(&panel.rows[*row])));
     }
-    let mut features: Vec<Feature> = rows.into_par_iter().map(|row| feature(row, panel.known)).collect();
     let step_seconds = panel.step.as_secs_f64();
     for season in &settings.seasonal_features {
         let phase = |point: usize| {
             let seconds = panel.start_ms as f64 / 1000.0 + point as f64 * step_seconds;
             TAU * (seconds / season.seconds()).fract()
         };
-        for part in [f64::sin, f64::cos] {
-            let row = (0..panel.points()).map(|point| part(phase(point))).collect();
-            features.push(feature(row, panel.known));
-        }
+        let row = |part: fn(f64) -> f64| (0..panel.points()).map(|point| part(phase(point))).collect();
+        rows.extend([f64::sin, f64::cos].map(|part| (Value::Time(season.of()), row(part))));
     }
-    features
+    rows.into_par_iter().map(|(what, row)| feature(what, row, panel.known)).collect()
 }
 
 /// From each point to the next; a gap where one of the two is.
@@ -237,7 +335,7 @@ fn changes(row: &[f64]) -> Vec<f64> {
 }
 
 /// `row` as a feature, by what the first `known` of its values are.
-fn feature(mut row: Vec<f64>, known: usize) -> Feature {
+fn feature(what: Value, mut row: Vec<f64>, known: usize) -> Feature {
     let context = sorted(row[..known].iter().copied());
     let middle = quantile(&context, 0.5);
     let spread = |low: f64, high: f64| quantile(&context, high) - quantile(&context, low);
@@ -253,5 +351,5 @@ fn feature(mut row: Vec<f64>, known: usize) -> Feature {
             _ => scaled.clamp(-1e15, 1e15),
         };
     }
-    Feature { values: row, is_constant: width.is_none() }
+    Feature { what, values: row, middle, width: width_or_least, is_constant: width.is_none() }
 }

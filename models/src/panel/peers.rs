@@ -7,7 +7,7 @@
 use augurs::outlier::{Band, DbscanDetector, MADDetector, OutlierDetector};
 use serde::Deserialize;
 
-use super::{Found, Panel, quantile, sorted};
+use super::{Found, Others, Panel, quantile, sorted};
 use crate::auto;
 use crate::entry::{BuildError, Built, Entry, Parameter, parse, wrong};
 use crate::resources::Resources;
@@ -131,6 +131,27 @@ pub(super) fn judge(settings: &Settings, panel: &Panel<'_>) -> Vec<Vec<Option<Fo
         row[panel.known..].iter().enumerate().map(found).collect()
     };
     panel.rows.iter().zip(&places).map(found).collect()
+}
+
+/// What the others did at the newest point of `row`; `None` where nothing was found of it.
+pub(super) fn reason(settings: &Settings, panel: &Panel<'_>, row: usize) -> Option<Others> {
+    let point = panel.points().checked_sub(1).filter(|point| *point >= panel.known)?;
+    let found: Vec<Option<Found>> = judge(settings, panel).iter().map(|row| row.last().copied().flatten()).collect();
+    let deviation = |row: usize| Some(panel.rows[row][point] - found[row]?.expected);
+    let (own, deviation_of_own) = (*found.get(row)?, deviation(row)?);
+    let others = || (0..panel.rows.len()).filter(|other| *other != row);
+    let values = sorted(others().map(|other| panel.rows[other][point]));
+    let distances: Vec<f64> = others().filter_map(deviation).map(f64::abs).collect();
+    let middle = centre(panel.rows, point);
+    Some(Others {
+        count: values.len(),
+        spread: [0.0, 0.25, 0.5, 0.75, 1.0].map(|level| quantile(&values, level)),
+        middle,
+        place: own?.expected - middle,
+        deviation: deviation_of_own,
+        furthest: distances.iter().copied().fold(0.0, f64::max),
+        as_far: distances.iter().filter(|distance| **distance >= deviation_of_own.abs()).count(),
+    })
 }
 
 /// How far from the pack a series usually is, given its distances in the context: in its middle, if it has hardly been

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 
-use super::{Detector, Found, Panel};
+use super::{Detector, Found, Panel, Reason, Value};
 use crate::{Judging, ModelSpec, Resources, build};
 
 const KNOWN: usize = 600;
@@ -12,7 +12,7 @@ const DAY: f64 = 144.0;
 const GAP: f64 = f64::NAN;
 
 fn detector(id: &str, parameters: &str) -> Detector {
-    let spec = ModelSpec::local(id, serde_json::from_str::<Map<String, Value>>(parameters).unwrap());
+    let spec = ModelSpec::local(id, serde_json::from_str::<Map<String, serde_json::Value>>(parameters).unwrap());
     assert!(build(&spec, &Resources::default()).is_ok(), "{id} {parameters}");
     let Judging::Panel(detector) = spec.judging() else { panic!("{id} looks at several series") };
     detector
@@ -43,9 +43,13 @@ fn fleet(hosts: usize, points: usize) -> Vec<Vec<f64>> {
     (0..hosts).map(|at| host(at).collect()).collect()
 }
 
-fn judge(detector: &Detector, rows: &[Vec<f64>]) -> Vec<Vec<Option<Found>>> {
+fn panel(rows: &[Vec<f64>]) -> Panel<'_> {
     let step = Duration::from_secs(600);
-    detector.judge(&Panel { rows, known: KNOWN.min(rows[0].len()), start_ms: 0, step, confidence: 0.95 })
+    Panel { rows, known: KNOWN.min(rows[0].len()), start_ms: 0, step, confidence: 0.95 }
+}
+
+fn judge(detector: &Detector, rows: &[Vec<f64>]) -> Vec<Vec<Option<Found>>> {
+    detector.judge(&panel(rows))
 }
 
 /// The score of a point, as the engine reckons it where the detector leaves that to the band.
@@ -173,7 +177,9 @@ fn odd_groups_are_no_trouble() {
         let detector = detector(parameters.0, parameters.1);
         for (which, rows) in groups.iter().enumerate() {
             let known = KNOWN.min(rows[0].len());
-            for (found, row) in judge(&detector, rows).iter().zip(rows) {
+            for (at, (found, row)) in judge(&detector, rows).iter().zip(rows).enumerate() {
+                let has_reason = detector.reason(&panel(rows), at).is_some();
+                assert_eq!(has_reason, found.last().is_some_and(Option::is_some), "{parameters:?}, group {which}");
                 assert_eq!(found.len(), row.len() - known);
                 for (found, y) in found.iter().zip(&row[known..]) {
                     assert!(found.is_none() || y.is_finite(), "a gap has no score");
@@ -182,6 +188,78 @@ fn odd_groups_are_no_trouble() {
             }
         }
     }
+}
+
+/// The values that the last point's vector is odd by: the score, and of what each is, what was expected of it, and which
+/// part of the score falls away with that.
+fn values(parameters: &str, rows: &[Vec<f64>]) -> (f64, Vec<(Value, f64, f64)>) {
+    let reason = detector("isolation_forest", parameters).reason(&panel(rows), 0);
+    let Some(Reason::Values { score, parts }) = reason else { panic!("{reason:?}") };
+    (score, parts.iter().map(|part| (part.what, part.expected, 1.0 - part.without / score)).collect())
+}
+
+#[test]
+fn values_that_make_a_vector_odd_are_told_from_the_others() {
+    let mut rows = pair(KNOWN + 1);
+    rows.push((0..=KNOWN).map(|at| noise(7, at)).collect());
+    (rows[0][KNOWN], rows[1][KNOWN], rows[2][KNOWN]) = (55.0, 600.0, 0.1);
+    let (score, parts) = values(r#"{"group_by": []}"#, &rows);
+    assert!(score > 1.0, "{score}");
+    // Requests are 25 times the processor time, give or take some noise.
+    let near = |expected: f64, found: f64| (found - expected).abs() < 0.1 * expected;
+    for (row, expected) in [(0, 600.0 / 25.0), (1, 55.0 * 25.0)] {
+        let (_, found, share) = parts.iter().find(|part| part.0 == Value::Row(row)).unwrap();
+        assert!(near(expected, *found) && *share > 0.6, "{parts:?}");
+    }
+    assert!(parts[2].0 == Value::Row(2) && parts[2].2 < 0.1, "the third has no part in it: {parts:?}");
+}
+
+#[test]
+fn a_series_by_itself_is_odd_by_its_value_its_change_or_its_time() {
+    let mut rows = vec![pair(KNOWN + 1).remove(0)];
+    rows[0][KNOWN] = rows[0][KNOWN - 1] + 15.0;
+    let (score, parts) = values("{}", &rows);
+    assert!(score > 1.0 && parts.len() == 2 && parts[0].0 == Value::Change(0), "{score}: {parts:?}");
+    assert!(parts[0].2 > 0.4 && parts[0].2 > 2.0 * parts[1].2 && parts[0].1.abs() < 5.0, "{parts:?}");
+    let (_, parts) = values(r#"{"seasonal_features": ["hod", "dow"]}"#, &rows);
+    let mut of: Vec<Value> = parts.iter().map(|part| part.0).collect();
+    of.sort_by_key(|what| format!("{what:?}"));
+    assert_eq!(of, [Value::Change(0), Value::Row(0), Value::Time("day"), Value::Time("week")]);
+}
+
+#[test]
+fn what_never_moved_before_is_the_reason_where_it_does() {
+    let mut rows = pair(KNOWN + 1);
+    rows.push(vec![7.0; KNOWN + 1]);
+    rows[2][KNOWN] = 9.0;
+    let (score, parts) = values(r#"{"group_by": []}"#, &rows);
+    assert!(score > 1.0 && parts[0].0 == Value::Row(2) && parts[0].2 > 0.5, "{score}: {parts:?}");
+    assert!((parts[0].1 - 7.0).abs() < 1e-9 && parts[1..].iter().all(|part| part.2.abs() < 1e-9), "{parts:?}");
+}
+
+#[test]
+fn what_the_others_of_the_pack_did_is_told() {
+    let mut rows = fleet(20, KNOWN + 1);
+    let middle = 100.0 + 50.0 * wave(KNOWN) + 9.5;
+    rows[15][KNOWN] -= 25.0;
+    let reason = detector("peers", "{}").reason(&panel(&rows), 15);
+    let Some(Reason::Others(others)) = reason else { panic!("{reason:?}") };
+    assert_eq!((others.count, others.as_far), (19, 0));
+    // The noise of each is at most 2.
+    for (found, expected) in [
+        (others.middle, middle),
+        (others.place, 5.5),
+        (others.deviation, -25.0),
+        (others.spread[0], middle - 9.5),
+        (others.spread[2], middle),
+        (others.spread[4], middle + 9.5),
+    ] {
+        assert!((found - expected).abs() < 4.0, "{found} instead of {expected}: {others:?}");
+    }
+    assert!(others.spread.is_sorted() && others.furthest < 5.0, "{others:?}");
+    rows[3][KNOWN] += 60.0;
+    let Some(Reason::Others(others)) = detector("peers", "{}").reason(&panel(&rows), 15) else { panic!("none") };
+    assert_eq!(others.as_far, 1);
 }
 
 #[test]

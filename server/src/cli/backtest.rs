@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use engine::backtest::cases::Case;
+use engine::backtest::claims::Claims;
 use engine::backtest::diff::Diff;
 use tsdb::{Step, Timestamp};
 
 pub(crate) use input::{How, Input, inputs};
-pub(crate) use labels::Claims;
 pub(crate) use replay::{Outcome, Work, run};
 pub(crate) use setup::Setup;
 
@@ -192,7 +192,7 @@ impl SourceArgs {
         match &self.labels {
             None => Ok(None),
             Some(_) if self.labels_are_feedback() => Ok(Some(Claims::said(cases))),
-            Some(path) => Claims::read(path).map(Some),
+            Some(path) => labels::read(path).map(Some),
         }
     }
 
@@ -238,7 +238,7 @@ fn execute(args: &BacktestArgs, terminal: &mut Terminal) -> Result<ExitCode, Cli
     let inputs = inputs(&sources)?;
     let work = Work {
         how: args.source.how(terminal.now),
-        claims: args.source.claims(&cases)?,
+        claims: args.claims(&cases)?,
         scores: args.output.scores.clone(),
         is_many: setups.len() > 1,
         pictures: form == Some(Form::Html),
@@ -279,6 +279,13 @@ impl BacktestArgs {
                 Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
             }
         }
+    }
+
+    /// What is known to have happened, beside what the inputs say: what people called an anomaly too, where nothing else is
+    /// named.
+    fn claims(&self, cases: &[Case]) -> Result<Option<Claims>, CliError> {
+        let claims = self.source.claims(cases)?;
+        Ok(claims.or_else(|| Some(Claims::said(cases)).filter(Claims::has_events)))
     }
 
     /// What the runs change: those after the first one, or all of them against an earlier result.

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::backfill::Backfill;
-use engine::budget::Share;
+use engine::explain::Grouped;
 use engine::incident::Point;
 use engine::store::Document;
 use engine::{PassError, Pipeline, Ports, Scored};
-use models::Judging;
 use serde_json::{Map, Value};
 use tsdb::{Answer, Frame, Labels, Limits, RangeQuery, Read, ReadError, Timestamp};
 
@@ -71,20 +70,32 @@ impl Again {
         Ok(Self { pipeline: Arc::new(pipeline), ports, model, changes })
     }
 
+    /// Why a detector of several series found the point at `at` as it did; nothing where no such detector judged it.
+    pub(super) async fn reason(
+        &self,
+        app: &App,
+        case: &Case,
+        labels: &Labels,
+        at: Timestamp,
+    ) -> Result<Option<Grouped>, PassError> {
+        self.backfill(app, case, self.ports.clone()).reason(labels, at).await
+    }
+
+    /// What scores again, told what passes were.
+    fn backfill(&self, app: &App, case: &Case, ports: Ports) -> Backfill {
+        let mut backfill = Backfill::new((*self.pipeline).clone(), ports);
+        let verdicts = case.said.iter().filter_map(crate::database::feedback::Feedback::moves).collect();
+        backfill.advise(app.advice.silences(&self.pipeline), verdicts);
+        backfill
+    }
+
     /// The series of the case, scored again from before the episode until after it; nothing where it can't be seen.
     pub(super) async fn score(&self, app: &App, case: &Case, labels: &Labels) -> Result<Option<Made>, PassError> {
-        let pipeline = (*self.pipeline).clone();
-        // What other series are has no say, unless they are forecast, judged or budgeted together.
-        let is_joint = pipeline.together || matches!(pipeline.judging(), Judging::Panel(_));
-        let stands_alone = !is_joint && pipeline.anomaly.budget.is_none_or(|one| one.share == Share::Series);
         let mut ports = self.ports.clone();
-        if stands_alone {
+        if self.pipeline.series_stand_alone() {
             ports.source = Arc::new(OneSeries { inner: ports.source, series: labels.clone() });
         }
-        let mut backfill = Backfill::new(pipeline, ports);
-        let silences = app.advice.silences(&self.pipeline);
-        let verdicts = case.said.iter().filter_map(crate::database::feedback::Feedback::moves).collect();
-        backfill.advise(silences, verdicts);
+        let mut backfill = self.backfill(app, case, ports);
         let (after, until) = self.range(case);
         let until = until.min(backfill.newest(app.now()));
         let Some(piece) = backfill.score(after, until).await? else { return Ok(None) };

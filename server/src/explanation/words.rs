@@ -2,7 +2,7 @@
 
 use engine::Pipeline;
 use engine::band::Expectation;
-use engine::explain::{Section, duration, grouped, moment, number};
+use engine::explain::{Section, distinct, duration, grouped, moment, number};
 use engine::feedback::{Seen, Side, Verdict, moved};
 use engine::incident::Point;
 use engine::score::score;
@@ -22,7 +22,7 @@ const SAME: f64 = 1e-6;
 
 /// `cpu{host="a"} was far above what is usual on Thu 26 Nov 2026 10:05 UTC.`
 pub(super) fn headline(case: &Case) -> String {
-    let Point { at, score, actual, expected, .. } = case.point();
+    let Point { at, score, actual, expected, lower, upper } = case.point();
     let far = match score {
         score if score >= 5.0 => "far ",
         score if score >= 2.0 => "",
@@ -33,6 +33,9 @@ pub(super) fn headline(case: &Case) -> String {
         Side::Below => "below",
     };
     let Member { series, .. } = &case.episode;
+    if lower <= actual && actual <= upper {
+        return format!("{series} was {far}from what is usual on {}, though its value alone was not.", moment(at));
+    }
     format!("{series} was {far}{side} what is usual on {}.", moment(at))
 }
 
@@ -83,18 +86,10 @@ fn named(case: &Case) -> Vec<String> {
     let all: Vec<Labels> = case.members.iter().map(Member::labels).collect();
     let line = |(series, part): &(&str, f64)| {
         let labels = case.members.iter().find(|one| one.series == *series).map(Member::labels);
-        let name = labels.map_or_else(|| (*series).to_owned(), |labels| short(&labels, &all));
+        let name = labels.map_or_else(|| (*series).to_owned(), |labels| distinct(&labels, &all));
         format!("{}% of it: {name}", number((part * 100.0).round()))
     };
     parts.iter().map(line).collect()
-}
-
-/// A series by its labels that are not the same in `all`.
-fn short(labels: &Labels, all: &[Labels]) -> String {
-    let differs = |name: &str| all.iter().any(|other| other.get(name) != labels.get(name));
-    let own = labels.iter().filter(|(name, _)| differs(name)).map(|(name, value)| format!("{name}={value}"));
-    let text = own.collect::<Vec<_>>().join(", ");
-    if text.is_empty() { labels.to_string() } else { text }
 }
 
 /// What people said that moved the threshold, and what they said of the incident itself.

@@ -3,9 +3,11 @@
 use engine::PassError;
 use engine::backfill::Backfill;
 use engine::backtest::cases::Case;
-use engine::backtest::result::SeriesResult;
-use engine::backtest::scope::Scope;
+use engine::backtest::claims::Claims;
+use engine::backtest::result::{Overall, SeriesResult};
+use engine::backtest::scope::{Scope, labels_of};
 use engine::backtest::{Incident, Line, Tally};
+use engine::evaluate::Curve;
 use serde_json::{Value, json};
 use tsdb::{Step, Timestamp};
 
@@ -30,7 +32,12 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
     let settles = task.unless_stopped(ports.source.settles_after()).await?.map_err(PassError::from)?;
     pipeline.data_delay = pipeline.data_delay.max(settles);
     let first = from.ceil(pipeline.step);
-    let mut tally = Tally::new(pipeline.anomaly.patience_points(pipeline.step));
+    let cases = match &task.work.pipeline {
+        Some(name) => Some(cases(task, name, (first, until)).await?),
+        None => None,
+    };
+    let claims = Claims::said(cases.as_deref().unwrap_or_default());
+    let mut tally = Tally::new(pipeline.anomaly.patience_points(pipeline.step), claims);
     let (start, mut backfill) = (first - pipeline.step, Backfill::new(pipeline, ports));
     let end = backfill.newest(task.app.now()).min(until);
     let mut after = start;
@@ -43,31 +50,41 @@ pub async fn run(task: &Task) -> Result<Value, JobError> {
     }
     let step = backfill.pipeline().step;
     let mut result = shown(step, (first, end), &tally);
-    if let Some(name) = &task.work.pipeline {
-        let results = tally.results(step, first, end);
-        result["cases"] = cases(task, name, (first, end), &results).await?;
+    let results = tally.results(step, first, end);
+    if let Some(against) = Overall::of(&results, &Curve::default()) {
+        result["summary"]["against"] = held(&against);
+    }
+    if let Some(cases) = cases {
+        result["cases"] = cases.iter().rev().map(|case| outcome(case, &results)).collect();
     }
     Ok(result)
 }
 
-/// How what people said of the pipeline and the range went, the newest first.
-async fn cases(
-    task: &Task,
-    pipeline: &str,
-    (from, until): (Timestamp, Timestamp),
-    results: &[SeriesResult],
-) -> Result<Value, JobError> {
+/// What people said of the pipeline and the range, the oldest first.
+async fn cases(task: &Task, pipeline: &str, (from, until): (Timestamp, Timestamp)) -> Result<Vec<Case>, JobError> {
     let (from, until) = (Some(from), Some(until));
     let filter = Filter { pipeline: Some(pipeline.to_owned()), from, until, ..Filter::default() };
     let rows = feedback::list(&task.app.database, filter, Limit::MOST).await?;
     let case = |row: &feedback::Feedback| {
         let said = serde_json::from_value(json!(row.verdict)).ok()?;
-        let scope = Scope::labels(serde_json::from_str(&row.labels).ok()?);
+        let scope = Scope::any_of(row.scope().iter().map(labels_of).collect());
         let (id, note) = (row.id.clone(), row.note.clone());
-        let case = Case { id, scope, from_ms: row.start_ms, until_ms: row.end_ms, said, note };
-        Some(json!({ "id": row.id, "verdict": row.verdict, "outcome": case.outcome(results) }))
+        Some(Case { id, scope, from_ms: row.start_ms, until_ms: row.end_ms, said, note })
     };
-    Ok(rows.iter().filter_map(case).collect())
+    Ok(rows.iter().rev().filter_map(case).collect())
+}
+
+fn outcome(case: &Case, results: &[SeriesResult]) -> Value {
+    json!({ "id": case.id, "verdict": case.said, "outcome": case.outcome(results) })
+}
+
+/// How alarms at the threshold 1 and what people called an anomaly met.
+fn held(against: &Overall) -> Value {
+    let Overall { events, caught, recall, precision, delay_minutes, false_alarms, false_alarms_a_week, .. } = against;
+    json!({
+        "events": events, "caught": caught, "recall": recall, "precision": precision, "delay_minutes": delay_minutes,
+        "false_alarms": false_alarms, "false_alarms_a_week": false_alarms_a_week,
+    })
 }
 
 fn shown(step: Step, (from, until): (Timestamp, Timestamp), tally: &Tally) -> Value {

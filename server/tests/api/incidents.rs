@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use server::assembly::Trust;
 use server::database::incidents::{self, Scene};
 use server::recipe::Recipe;
-use tsdb::{Step, Timestamp};
+use tsdb::{Frame, Labels, Step, Timestamp};
 
 use crate::harness::{Service, includes};
 
@@ -26,13 +26,24 @@ async fn found() -> (Service, Timestamp, String) {
 
 /// The same, where `change` was done to what was recorded of its points.
 async fn found_as(change: impl Fn(&mut Point)) -> (Service, Timestamp, String) {
-    let service = Service::start().await;
-    // The end of a turn, whenever the test runs.
-    let until = (service.app.now() - Duration::from_secs(600)).floor(Step::from_millis(300_000).unwrap());
+    let (service, until) = started().await;
     service.fill("load", until).await;
-    let made = service.ask("PUT", "/api/v1/pipelines/load", &[], DOCUMENT).await;
+    let id = recorded(&service, DOCUMENT, until, change).await;
+    (service, until, id)
+}
+
+/// A service, and the end of a turn, whenever the test runs.
+async fn started() -> (Service, Timestamp) {
+    let service = Service::start().await;
+    let until = (service.app.now() - Duration::from_secs(600)).floor(Step::from_millis(300_000).unwrap());
+    (service, until)
+}
+
+/// The incident that the pipeline of `document` has found in the last five minutes before `until`.
+async fn recorded(service: &Service, document: &str, until: Timestamp, change: impl Fn(&mut Point)) -> String {
+    let made = service.ask("PUT", "/api/v1/pipelines/load", &[], document).await;
     assert_eq!(made.status, 201, "{}", made.text);
-    let document = Pipeline::documents(DOCUMENT).remove(0);
+    let document = Pipeline::documents(document).remove(0);
     let pipeline = Pipeline::from_document(&document, "test").unwrap();
     let assembly = service.app.current().assembly;
     let recipe = Recipe::of((&document, Trust::Api), &pipeline, None, assembly.resources());
@@ -45,8 +56,7 @@ async fn found_as(change: impl Fn(&mut Point)) -> (Service, Timestamp, String) {
     incidents::record(&service.app.database, &scene, &anomalous).await.unwrap();
     backfill.write(piece.scored).await.unwrap();
     let listed = service.get("/api/v1/anomalies").await.body;
-    let id = listed["items"][0]["id"].as_str().expect("the spike is found").to_owned();
-    (service, until, id)
+    listed["items"][0]["id"].as_str().expect("the spike is found").to_owned()
 }
 
 /// All sentences under a title.
@@ -90,6 +100,70 @@ async fn an_incident_is_explained_and_its_score_made_again() {
     assert_eq!(service.ask("DELETE", "/api/v1/pipelines/load", &[], "").await.status, 204);
     let gone = service.get(&path).await.body;
     assert!(section(&gone, "The score, made again").contains("not there any more"), "{gone}");
+}
+
+/// Minutes of series on one load up to `until`; of the last, `odd` is put in the place of what the series had.
+fn group(until: Timestamp, series: &[(&str, f64, f64)], odd: &[(usize, f64)]) -> Frame {
+    const POINTS: usize = 700;
+    let step = Step::from_millis(60_000).unwrap();
+    let noise = |row: usize, at: usize| {
+        let hash = ((row * 1_000_003 + at) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f64 / (1 << 24) as f64 - 0.5
+    };
+    let value = |row: usize, at: usize| {
+        let load = 100.0 + 50.0 * (at as f64 / 144.0 * std::f64::consts::TAU).sin() + 15.0 * noise(99, at);
+        let (_, factor, offset) = series[row];
+        let replaced = odd.iter().find(|(odd, _)| *odd == row && at == POINTS - 1);
+        replaced.map_or(factor * (load + offset + 4.0 * noise(row, at)), |(_, value)| *value)
+    };
+    let labels = series.iter().map(|(name, ..)| Labels::metric("load").with("of", name)).collect();
+    let values = (0..series.len()).flat_map(|row| (0..POINTS).map(move |at| (row, at))).map(|(row, at)| value(row, at));
+    Frame::new(labels, until - step.times(POINTS - 1), step, POINTS, values.collect()).unwrap()
+}
+
+#[tokio::test]
+async fn what_several_series_say_of_a_point_is_explained() {
+    let check = async |model: &str, series: &[(&str, f64, f64)], odd: &[(usize, f64)], title: &str, parts: &[&str]| {
+        let (service, until) = started().await;
+        let frame = group(until, series, odd);
+        service.app.current().assembly.sink("default").unwrap().write(&[frame]).await.unwrap();
+        let document = format!(
+            r#"{{"name": "load", "query": "load", "step": "1m", "context_window": "10h", "prediction_horizon": "5m",
+                "forecast_schedule": "5m", "model": {model}}}"#
+        );
+        let id = recorded(&service, &document, until, |_| ()).await;
+        let found = service.get(&format!("/api/v1/anomalies/{id}/explanation")).await;
+        assert_eq!((found.status, &found.body["is_same"]), (200, &json!(true)), "{}", found.text);
+        let text = format!("{} {}", found.body["headline"], section(&found.body, title));
+        parts.iter().for_each(|part| assert!(text.contains(part), "{part}: {text}"));
+    };
+    let hosts = [("a", 1.0, 0.0), ("b", 1.0, 2.0), ("c", 1.0, 4.0), ("d", 1.0, 6.0), ("e", 1.0, 8.0)];
+    check(
+        r#"{"id": "peers"}"#,
+        &hosts,
+        &[(1, 300.0)],
+        "What the others of its group did",
+        &[
+            r#"load{of=\"b\"} was far above what is usual"#,
+            "4 of them had a value at that time",
+            "None of the others was as far from where it usually lies",
+        ],
+    )
+    .await;
+    // As much processor time as at the highest load, and as few requests as at the lowest.
+    check(
+        r#"{"id": "isolation_forest", "parameters": {"group_by": []}}"#,
+        &[("cpu", 0.4, 0.0), ("requests", 10.0, 0.0)],
+        &[(0, 55.0), (1, 600.0)],
+        "What was odd about its group",
+        &[
+            "though its value alone was not",
+            "The 2 series of the query are judged together",
+            "cpu was 55; the others lead one to expect about 2",
+            "requests was 600; the others lead one to expect about 1,3",
+        ],
+    )
+    .await;
 }
 
 #[tokio::test]

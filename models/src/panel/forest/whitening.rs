@@ -35,14 +35,59 @@ impl Whitening {
 
     /// `vector` without what its values have in common.
     pub(super) fn apply(&self, vector: &[f64]) -> Vec<f64> {
-        let Some(factor) = &self.factor else { return vector.to_vec() };
-        let mut own: Vec<f64> = Vec::with_capacity(vector.len());
-        for (at, row) in factor.iter().enumerate() {
-            let common: f64 = row.iter().zip(&own).map(|(weight, own)| weight * own).sum();
-            own.push((vector[at] - self.means[at] - common) / row[at]);
+        match &self.factor {
+            Some(factor) => solved(factor, vector.iter().zip(&self.means).map(|(value, mean)| value - mean)),
+            None => vector.to_vec(),
         }
-        own
     }
+
+    /// What [`Self::apply`] makes of the vector that it made `own` of, if the values at `places` were their means given all
+    /// others; where nothing is taken out, the context's medians.
+    pub(super) fn expecting(&self, own: &[f64], places: &[usize]) -> Vec<f64> {
+        let mut replaced = own.to_vec();
+        let Some(factor) = &self.factor else {
+            places.iter().for_each(|place| replaced[*place] = 0.0);
+            return replaced;
+        };
+        // The density of `own` falls with its length alone, and a value moves it along one direction: the mean is where it
+        // is shortest. Directions of several values are made orthogonal first.
+        let mut directions: Vec<Vec<f64>> = vec![];
+        for place in places {
+            let unit = (0..own.len()).map(|at| f64::from(u8::from(at == *place)));
+            let mut direction = solved(factor, unit);
+            directions.iter().for_each(|other| shorten(&mut direction, other));
+            shorten(&mut replaced, &direction);
+            directions.push(direction);
+        }
+        replaced
+    }
+
+    /// The value at `place` of the vector that [`Self::apply`] makes `own` of.
+    pub(super) fn restored(&self, own: &[f64], place: usize) -> f64 {
+        match &self.factor {
+            Some(factor) => self.means[place] + dot(&factor[place], own),
+            None => own[place],
+        }
+    }
+}
+
+/// Takes the part of `vector` along `direction` out of it.
+fn shorten(vector: &mut [f64], direction: &[f64]) {
+    let part = dot(vector, direction) / dot(direction, direction);
+    vector.iter_mut().zip(direction).for_each(|(value, along)| *value -= part * along);
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The vector that the lower triangular `factor` makes `values` of.
+fn solved(factor: &[Vec<f64>], values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut own: Vec<f64> = Vec::with_capacity(factor.len());
+    for (value, row) in values.zip(factor) {
+        own.push((value - dot(row, &own)) / row[own.len()]);
+    }
+    own
 }
 
 /// The Cholesky factor of a covariance; `None` where it has none.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use engine::backtest::claims::{Claim, Claims};
 use engine::backtest::group::incidents;
 use engine::backtest::result::{SeriesResult, Summary, Trial};
 use engine::backtest::scope::labels_of;
-use engine::budget::Share;
 use engine::context::History;
 use engine::evaluate::{Curve, Fit};
 use engine::pipeline::{Pipeline, Technique};
@@ -18,7 +18,6 @@ use rayon::prelude::*;
 use tsdb::{Frame, Timestamp};
 
 use super::input::{How, Input, Point, Table};
-use super::labels::Claims;
 use super::scores::ScoreFile;
 use super::setup::Setup;
 use crate::cli::CliError;
@@ -162,9 +161,7 @@ fn one(setup: &Setup, input: &Input, work: &Work, bar: &ProgressBar) -> Result<O
     let table = input.read(&work.how, setup.pipeline_of(input, &work.how)?.as_ref())?;
     bar.set_message(table.name.clone());
     let pipeline = setup.pipeline(table.frame.step());
-    let has_common_budget = pipeline.anomaly.budget.is_some_and(|budget| budget.share == Share::Pipeline);
-    let has_panel = matches!(pipeline.judging(), models::Judging::Panel(_));
-    let chunk = if pipeline.together || has_common_budget || has_panel { usize::MAX } else { CHUNK };
+    let chunk = if pipeline.series_stand_alone() { CHUNK } else { usize::MAX };
     let chunks: Vec<Vec<usize>> =
         (0..table.frame.series().len()).collect::<Vec<_>>().chunks(chunk).map(<[usize]>::to_vec).collect();
     bar.inc_length(chunks.len() as u64 - 1);
@@ -217,12 +214,15 @@ fn judge(table: &Table, scored: &Scored, at: usize, series: usize, pipeline: &Pi
     let points = table.points(series);
     let points = &points[table.judged_from(&points)..];
     let (name, labels) = (table.series_name(series), labels_of(&table.frame.series()[series]));
-    let claimed = work.claims.as_ref().map(|claims| claims.of(&name, &labels));
-    let truth = |point: &Point| point.is_anomaly || claimed.iter().flatten().any(|range| range.contains(&point.time));
-    let truth: Vec<bool> = points.iter().map(truth).collect();
+    let claimed = work.claims.as_ref().map(|claims| claims.of(&name, &labels)).unwrap_or_default();
+    let claims: Vec<Option<Claim>> = points.iter().map(|point| claimed.at(point.time)).collect();
+    let is_event = |(point, claim): (&Point, &Option<Claim>)| point.is_anomaly || *claim == Some(Claim::Event);
+    let truth: Vec<bool> = points.iter().zip(&claims).map(is_event).collect();
+    let neither: Vec<bool> = claims.iter().zip(&truth).map(|(claim, truth)| claim.is_some() && !truth).collect();
     let score = |point: &Point| scored_cell(table, scored, point.cell).map(|cell| scored.score.row(at)[cell]);
     let scores: Vec<f64> = points.iter().map(|point| score(point).unwrap_or(f64::NAN)).collect();
     let times: Vec<Timestamp> = points.iter().map(|point| point.time).collect();
+    let is_known = table.has_labels || work.claims.is_some();
     let mut outcome = Outcome::empty(work.parts().len());
     for (part, (from, until)) in outcome.parts.iter_mut().zip(work.parts()) {
         let place = |share: &f64| (share * points.len() as f64).round() as usize;
@@ -237,7 +237,7 @@ fn judge(table: &Table, scored: &Scored, at: usize, series: usize, pipeline: &Pi
             patience: pipeline.anomaly.patience_points(table.frame.step()),
             times: &times[range.clone()],
             scores: &scores[range.clone()],
-            truth: (table.has_labels || work.claims.is_some()).then(|| &truth[range.clone()]),
+            truth: is_known.then(|| (&truth[range.clone()], &neither[range.clone()])),
             fit: fitted.unwrap_or_default(),
             vus_window: table.vus_window,
         };
@@ -248,4 +248,85 @@ fn judge(table: &Table, scored: &Scored, at: usize, series: usize, pipeline: &Pi
         outcome.pictures.push(Picture::new(result, scored, at, table.frame.row(series), table.offset));
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    use super::*;
+    use crate::cli::backtest::inputs;
+
+    /// More series than are replayed at a time; the last of them do something else than the others.
+    const SERIES: usize = CHUNK + 6;
+    const POINTS: usize = 120;
+
+    fn value(series: usize, point: usize) -> f64 {
+        let hash = ((series * 1009 + point + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let noise = ((hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f64 / (1 << 24) as f64;
+        let spike = if hash.is_multiple_of(31) { 9.0 } else { 0.0 };
+        let wave = (point as f64 / 24.0 * std::f64::consts::TAU).sin();
+        if series < CHUNK { 10.0 * wave + noise + spike } else { 50.0 + 3.0 * noise * wave }
+    }
+
+    /// A file of so many series, an hour between two points.
+    fn file(dir: &Path) -> Vec<Input> {
+        let mut text = String::from("time,host,cpu\n");
+        for (point, series) in (0..POINTS).flat_map(|point| (0..SERIES).map(move |series| (point, series))) {
+            writeln!(text, "{},h{series:02},{}", 1_767_225_600 + 3600 * point, value(series, point)).unwrap();
+        }
+        let path = dir.join("fleet.csv");
+        std::fs::write(&path, text).unwrap();
+        inputs(&[path.to_str().unwrap().to_owned()]).unwrap()
+    }
+
+    /// What is told of each series: how many points were anomalous, and the alerts by their peaks.
+    type Said = BTreeMap<String, (usize, Vec<(i64, f64)>)>;
+
+    /// The same of the series `rows` of the table, replayed at once.
+    fn at_once(setup: &Setup, table: &Table, rows: &[usize]) -> Said {
+        let pipeline = setup.pipeline(table.frame.step());
+        let history = History::of(part(&table.frame, rows));
+        let scored = replay(&pipeline, &*setup.model, &history, table.before(), table.frame.end()).unwrap();
+        let judge = |(at, row): (usize, &usize)| judge(table, &scored, at, *row, &pipeline, &Work::default());
+        rows.iter().enumerate().map(judge).flat_map(|outcome| said(&outcome)).collect()
+    }
+
+    fn said(outcome: &Outcome) -> Said {
+        let peaks = |one: &SeriesResult| one.alerts.iter().map(|alert| (alert.peak_ms, alert.peak_score)).collect();
+        let results = outcome.parts[0].results.iter();
+        results.map(|one| (one.series.clone(), (one.anomalous, peaks(one)))).collect()
+    }
+
+    /// Where `model` and `anomaly` make something of all series together, however many there are, they are not replayed in
+    /// pieces.
+    #[test]
+    fn what_is_judged_together_is_replayed_together() {
+        for (model, anomaly, stands_alone) in [
+            ("{id: peers}", "{}", false),
+            ("{id: seasonal_naive}", "{alert_budget: 1/day, calibration: none}", false),
+            ("{id: seasonal_naive}", "{alert_budget: 1/day per series, calibration: none}", true),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let pipeline = dir.path().join("fleet.yaml");
+            let text = format!(
+                "{{name: fleet, query: cpu, step: 1h, context_window: 2d, prediction_horizon: 12h, forecast_schedule: \
+                 12h, model: {model}, anomaly: {anomaly}}}"
+            );
+            std::fs::write(&pipeline, text).unwrap();
+            let setup = Setup::of_files(&[pipeline.to_str().unwrap().to_owned()]).unwrap().remove(0);
+            let inputs = file(dir.path());
+            let table = inputs[0].read(&How::default(), setup.written()).unwrap();
+            let rows: Vec<usize> = (0..SERIES).collect();
+            let whole = at_once(&setup, &table, &rows);
+            assert!(whole.len() == SERIES && whole.values().any(|(anomalous, _)| *anomalous > 0), "{model} {anomaly}");
+            let found = run(std::slice::from_ref(&setup), &inputs, &Work::default()).unwrap().remove(0);
+            assert_eq!(said(&found), whole, "{model} {anomaly}");
+            let last = at_once(&setup, &table, &rows[CHUNK..]);
+            let is_same = last.iter().all(|(name, said)| whole[name] == *said);
+            assert_eq!(is_same, stands_alone, "{model} {anomaly}: whether pieces would show the same");
+        }
+    }
 }
