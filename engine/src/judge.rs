@@ -258,9 +258,17 @@ impl Judge {
 
     /// Whether `series`, which may be the row `row`, has got a score, as far as that is remembered.
     pub fn has_scored(&self, row: Option<usize>, series: &Labels) -> bool {
+        self.line(row, series).is_some_and(|line| line.last > Timestamp::from_millis(i64::MIN))
+    }
+
+    /// Whether `series`, which may be the row `row`, is silenced at `time`, near the points that were judged last.
+    pub fn is_silenced(&self, row: Option<usize>, series: &Labels, time: Timestamp) -> bool {
+        self.line(row, series).is_some_and(|line| line.quiet.covers(time))
+    }
+
+    fn line(&self, row: Option<usize>, series: &Labels) -> Option<&Line> {
         let row = row.filter(|row| self.series.get(*row) == Some(series));
-        let line = row.and_then(|row| self.lines.get(row)).or_else(|| self.parked.get(series));
-        line.is_some_and(|line| line.last > Timestamp::from_millis(i64::MIN))
+        row.and_then(|row| self.lines.get(row)).or_else(|| self.parked.get(series))
     }
 
     /// How much of the alert budget was used in its time before the newest point: 1 is all of it. Where each series has

@@ -59,7 +59,7 @@ pub struct Changes {
     pub ended: Vec<(Labels, Timestamp)>,
     /// Series that are missing from now on.
     pub missing: Vec<Labels>,
-    /// Series that have gone for good or ill: the store can't tell.
+    /// Series that have gone, and the store can't tell how.
     pub unknown: Vec<Labels>,
     /// Series that were missing and have come again.
     pub back: Vec<Labels>,

@@ -27,9 +27,9 @@ const STEP: Step = Step::from_millis(5000).unwrap();
 const BEHIND: usize = 180;
 const AHEAD: usize = 60;
 /// How long after the start the first series ends: by then the service is at work.
-const END: Duration = Duration::from_secs(45);
+const END: Duration = Duration::from_secs(30);
 /// How long before the start the second one was seen last. After five minutes it is missing.
-const STOP: Duration = Duration::from_secs(240);
+const STOP: Duration = Duration::from_secs(255);
 
 fn series(what: &str) -> Labels {
     Labels::metric("requests").with("series", what)
@@ -130,7 +130,8 @@ async fn of_victoria_metrics() {
     check(server.url(), &server.connection(), start, async || server.flush().await).await;
     // As it is kept: one marker, the last sample of all.
     for kind in SCORE_KINDS {
-        let export = server.get(&format!("/api/v1/export?match[]={kind}{{series=\"ends\"}}")).await.unwrap();
+        let url = format!("{}/api/v1/export?match[]={kind}{{series=\"ends\"}}", server.url());
+        let export = reqwest::get(url).await.unwrap().text().await.unwrap();
         let kept: Value = serde_json::from_str(&export).unwrap();
         let mut samples: Vec<(i64, bool)> = std::iter::zip(
             kept["timestamps"].as_array().unwrap().iter().map(|time| time.as_i64().unwrap()),

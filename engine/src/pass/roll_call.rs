@@ -88,22 +88,22 @@ impl Watch {
         }
     }
 
-    /// What is written: of each series that is missing that it is, of one that has come again once that it is not, and the
+    /// What is written: of each series that is missing that it is, unless it is silenced, of one that has come again once that it is not, and the
     /// end of what nothing comes of any more.
     fn frames(&self, presence: &Presence, changes: &Changes, until: Timestamp) -> Result<Vec<Frame>, FrameError> {
         let step = self.pipeline.step;
         let name = |kind: &str, series: &Labels| self.names.score_name(kind, series);
         let scores = |series: &Labels| SCORE_KINDS.map(|kind| name(kind, series));
         let mut points: BTreeMap<Timestamp, Vec<(Labels, f64)>> = BTreeMap::new();
-        for (series, last) in &changes.ended {
-            // A series that came and went before it got a score has nothing to end.
-            if !self.judge.has_scored(self.history.find(series), series) {
-                continue;
-            }
+        let row = |series: &Labels| self.history.find(series);
+        // A series that came and went before it got a score has nothing to end.
+        let scored = changes.ended.iter().filter(|(series, _)| self.judge.has_scored(row(series), series));
+        for (series, last) in scored {
             points.entry(*last + step).or_default().extend(scores(series).map(|labels| (labels, STALE)));
         }
+        let is_told = |series: &&Labels| !self.judge.is_silenced(row(series), series, until);
         let now = points.entry(until).or_default();
-        now.extend(presence.missing().map(|series| (name(MISSING, series), 1.0)));
+        now.extend(presence.missing().filter(is_told).map(|series| (name(MISSING, series), 1.0)));
         now.extend(changes.back.iter().map(|series| (name(MISSING, series), 0.0)));
         for series in &changes.forgotten {
             now.extend(scores(series).into_iter().chain([name(MISSING, series)]).map(|labels| (labels, STALE)));
@@ -162,6 +162,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::Silence;
     use crate::pass::Ports;
     use crate::testing::{LastValue, Memory, pipeline, wave};
 
@@ -297,6 +298,17 @@ mod tests {
             let (time, value) = *written(&memory, kind, 1).last().unwrap();
             assert_eq!((time, value.to_bits()), (430.0, STALE.to_bits()), "{kind}");
         }
+    }
+
+    #[tokio::test]
+    async fn in_a_silence_nothing_is_missing() {
+        let memory = memory();
+        let mut watch = watch(&memory);
+        watch.begin_after(at(60));
+        let matchers = vec!["row=\"1\"".parse().unwrap()];
+        watch.silence(vec![Silence { from: at(390), until: at(420), matchers }]);
+        run(&mut watch, 61..=500).await;
+        check_written(&memory, &(420..450).collect::<Vec<_>>(), "silenced");
     }
 
     #[tokio::test]

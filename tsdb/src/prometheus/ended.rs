@@ -15,7 +15,7 @@ use crate::labels::METRIC_NAME;
 use crate::read::ReadFault;
 use crate::time::Step;
 
-/// The page on which Prometheus, and Thanos alike, lists its flags.
+/// The page on which Prometheus lists its flags.
 pub(super) const FLAGS: &str = "/api/v1/status/flags";
 
 /// What carries the metric's name through functions that drop it.
