@@ -78,7 +78,7 @@ async fn check(url: &str, connection: &Connection, start: Timestamp, flush: impl
         flush().await;
         Some(with_value(&reader, "missing", 1.0, start).await).filter(|missing| !missing.is_empty())
     });
-    assert_eq!(missing.await, [stops.clone()]);
+    assert_eq!(missing.await, std::slice::from_ref(&stops));
     let metrics = service.metrics().await;
     for line in [
         "openanomaly_series_missing{pipeline=\"requests\"} 1",
