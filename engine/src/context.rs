@@ -66,6 +66,17 @@ impl History {
         self.range(row, time, time).first().copied().unwrap_or(f64::NAN)
     }
 
+    /// The row of `series`.
+    pub fn find(&self, series: &Labels) -> Option<usize> {
+        self.rows.get(series).copied()
+    }
+
+    /// The newest point of `row` that is no gap.
+    pub fn newest(&self, row: usize) -> Option<Timestamp> {
+        let at = self.range(row, self.start, self.end()).iter().rposition(|value| !value.is_nan())?;
+        Some(self.start + self.step.times(at))
+    }
+
     fn offset(&self, time: Timestamp) -> i64 {
         (time.millis() - self.start.millis()).div_euclid(self.step.millis())
     }

@@ -256,6 +256,21 @@ impl Judge {
         panel::found(&self.pipeline, &detector, turn, history, &masks)
     }
 
+    /// Whether `series`, which may be the row `row`, has got a score, as far as that is remembered.
+    pub fn has_scored(&self, row: Option<usize>, series: &Labels) -> bool {
+        self.line(row, series).is_some_and(|line| line.last > Timestamp::from_millis(i64::MIN))
+    }
+
+    /// Whether `series`, which may be the row `row`, is silenced at `time`, near the points that were judged last.
+    pub fn is_silenced(&self, row: Option<usize>, series: &Labels, time: Timestamp) -> bool {
+        self.line(row, series).is_some_and(|line| line.quiet.covers(time))
+    }
+
+    fn line(&self, row: Option<usize>, series: &Labels) -> Option<&Line> {
+        let row = row.filter(|row| self.series.get(*row) == Some(series));
+        row.and_then(|row| self.lines.get(row)).or_else(|| self.parked.get(series))
+    }
+
     /// How much of the alert budget was used in its time before the newest point: 1 is all of it. Where each series has
     /// its own, that of the one that used most.
     pub fn budget_used(&self) -> Option<f64> {

@@ -24,6 +24,7 @@ pub mod output;
 mod panel;
 pub mod pass;
 pub mod pipeline;
+pub mod presence;
 pub mod replay;
 mod report;
 pub mod schedule;

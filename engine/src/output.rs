@@ -15,6 +15,9 @@ use crate::score::Scored;
 /// The kinds of score series, as [`Scored::named`] orders them.
 pub const SCORE_KINDS: [&str; 5] = ["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"];
 
+/// What is written of a series whose samples have stopped: 1 while it is missing, 0 once when it has come again.
+pub const MISSING: &str = "missing";
+
 /// Two source series would be written as one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the source series {first} and {second} would both be written as {output}")]
@@ -75,7 +78,7 @@ impl Names {
         Ok(())
     }
 
-    /// The name under which what `kind`, one of [`SCORE_KINDS`], says of the series `source` is written.
+    /// The name under which what `kind`, one of [`SCORE_KINDS`] or [`MISSING`], says of the series `source` is written.
     pub fn score_name(&self, kind: &str, source: &Labels) -> Labels {
         let format = &self.pipeline.output.metric_format;
         let own = format.labels.iter().map(|(name, value)| (name.as_str(), self.expand(value, kind)));

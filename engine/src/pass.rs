@@ -1,8 +1,10 @@
 //! One pass of a pipeline, top to bottom: read what is new, forecast or judge, write.
 
+mod roll_call;
+mod standing;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use models::{ForecastError, Forecaster};
 use tsdb::{Bound, Frame, Labels, Limits, RangeQuery, Read, ReadError, ReadFault, Timestamp, Write, WriteError};
@@ -17,12 +19,11 @@ use crate::mask::LevelShift;
 use crate::outlook::{Outlook, Sheet, Turn, context_start, newest, turns};
 use crate::output::{Names, SCORE_KINDS, blank_written, selector};
 use crate::pipeline::Pipeline;
+use crate::presence::Presence;
 pub use crate::report::{PassError, Report};
 use crate::silence::Silence;
 use crate::warm;
-
-/// How far back the newest score is looked for at first.
-const FIRST_LOOK: Duration = Duration::from_secs(60 * 60);
+pub use standing::Standing;
 
 /// How many outlooks are kept.
 const MOST_OUTLOOKS: usize = 8;
@@ -52,10 +53,14 @@ pub struct Watch {
     judged_until: Option<Timestamp>,
     /// Points up to this one may have been written already, though they are not judged yet.
     unsure_until: Option<Timestamp>,
+    /// The newest point of an earlier run, or the last one before the first.
+    took_up: Option<Timestamp>,
     names: Names,
     anomalous: Vec<Anomalous>,
     samples: Vec<(Timestamp, Sample)>,
     judge: Judge,
+    /// Which series have gone.
+    presence: Presence,
     /// A turn that was judged and could not be written.
     unwritten: Option<Unwritten>,
 }
@@ -67,15 +72,6 @@ struct Unwritten {
     found: Vec<Anomalous>,
 }
 
-/// How far a pipeline has judged, for whoever goes on with it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// The newest point that has been judged.
-    pub judged_until: Option<Timestamp>,
-    /// Points up to this one may have been written already, though they are not judged yet.
-    pub unsure_until: Option<Timestamp>,
-}
-
 impl Watch {
     /// A pipeline that has done nothing yet.
     pub fn new(pipeline: Pipeline, ports: Ports) -> Self {
@@ -84,6 +80,7 @@ impl Watch {
         let names = Names::new(pipeline.clone());
         Self {
             judge: Judge::new(pipeline.clone()),
+            presence: Presence::new(pipeline.step, pipeline.step.times(pipeline.context_points - 1)),
             unwritten: None,
             pipeline,
             ports,
@@ -91,6 +88,7 @@ impl Watch {
             outlooks: VecDeque::new(),
             judged_until: None,
             unsure_until: None,
+            took_up: None,
             names,
             anomalous: vec![],
             samples: vec![],
@@ -105,17 +103,6 @@ impl Watch {
     /// The newest point that has been judged.
     pub fn judged_until(&self) -> Option<Timestamp> {
         self.judged_until
-    }
-
-    /// How far it has judged.
-    pub fn standing(&self) -> Standing {
-        Standing { judged_until: self.judged_until, unsure_until: self.unsure_until }
-    }
-
-    /// Goes on where somebody else has stopped.
-    pub fn take_over(&mut self, standing: Standing) {
-        self.judged_until = self.judged_until.max(standing.judged_until);
-        self.unsure_until = self.unsure_until.max(standing.unsure_until);
     }
 
     /// Neither scores nor learns from what is in `silences`, from now on, beside the pipeline's own calendars.
@@ -147,46 +134,6 @@ impl Watch {
     /// What was counted for [`crate::drift`], by the hour, since this was last asked.
     pub fn take_samples(&mut self) -> Vec<(Timestamp, Sample)> {
         std::mem::take(&mut self.samples)
-    }
-
-    /// Takes up where an earlier run ended: looks for the newest score between `since` and `tick`, and goes back to
-    /// the start of its turn, which may have been written in part. Answers from where it will go on, if there are
-    /// any scores.
-    ///
-    /// # Errors
-    /// The scores can't be read.
-    pub async fn resume(&mut self, since: Timestamp, tick: Timestamp) -> Result<Option<Timestamp>, PassError> {
-        // A delay that has become longer since then does not undo what was written.
-        let until = tick.floor(self.pipeline.step);
-        let Some(last) = self.newest_score(since, until).await? else { return Ok(None) };
-        let turn = turns(&self.pipeline, last - self.pipeline.step, last).last();
-        self.judged_until = turn.map(|turn| turn.origin.max(since.floor(self.pipeline.step)));
-        self.unsure_until = Some(until);
-        Ok(self.judged_until)
-    }
-
-    /// The time of the newest score that was written from `since` to `until`. Most restarts are quick, so the newest
-    /// hour is looked at first, and then ever more.
-    async fn newest_score(&self, since: Timestamp, until: Timestamp) -> Result<Option<Timestamp>, ReadError> {
-        let query = format!("max(timestamp({}))", selector(&self.pipeline, SCORE_KINDS[0]));
-        let (mut last, mut span) = (until, FIRST_LOOK);
-        while last >= since {
-            let first = (last - span).max(since);
-            if let Some(query) = RangeQuery::new(query.as_str(), first, last, self.pipeline.step) {
-                let answer = self.ports.written.read(&query, &Limits::default()).await?;
-                let seconds = answer.frame.values().iter().copied().filter(|seconds| seconds.is_finite());
-                if let Some(newest) = seconds.max_by(f64::total_cmp) {
-                    return Ok(Some(Timestamp::from_millis((newest * 1000.0).round() as i64)));
-                }
-            }
-            (last, span) = (Timestamp::from_millis(first.millis() - 1), span * 4);
-        }
-        Ok(None)
-    }
-
-    /// Begins with the points after `time`, for a pipeline that has judged nothing yet.
-    pub fn begin_after(&mut self, time: Timestamp) {
-        self.judged_until.get_or_insert(time.floor(self.pipeline.step));
     }
 
     /// Makes the forecast of `tick`, writes it, and keeps it for the points to come.
@@ -501,6 +448,7 @@ pub async fn compute<T: Send + 'static>(waits: bool, work: impl FnOnce() -> T + 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use super::*;
     use crate::outlook::Known;

@@ -64,6 +64,10 @@ pub struct Report {
     pub uncalibrated: usize,
     /// Levels that have shifted for so long that they are learned from now on.
     pub shifts: Vec<LevelShift>,
+    /// Series whose samples have stopped.
+    pub missing: usize,
+    /// Series that have ended since the last time.
+    pub ended: usize,
     /// How much of the alert budget was used in its time: 1 is all of it. Nothing where there is no budget.
     pub budget_used: Option<f64>,
     /// Samples that the store took.

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use models::{Forecast, ForecastError, Forecaster, ModelSpec, Request};
 use tsdb::labels::METRIC_NAME;
 use tsdb::{
-    Answer, Frame, FrameBuilder, Labels, Limits, RangeQuery, Read, ReadError, Step, Timestamp, Write, WriteError,
-    Written,
+    Answer, Frame, FrameBuilder, Labels, Limits, RangeQuery, Read, ReadError, STALE, Step, Timestamp, Write,
+    WriteError, Written,
 };
 
 use crate::calendar::{Calendar, When};
@@ -130,6 +130,8 @@ pub(crate) struct Memory {
     pub(crate) samples: Mutex<BTreeMap<(Labels, Timestamp), Vec<f64>>>,
     /// How many samples are still taken before every write fails.
     pub(crate) room: Mutex<Option<usize>>,
+    /// The markers that the source has seen.
+    pub(crate) marks: Mutex<Vec<(Labels, Timestamp)>>,
     /// Every range that was read of the source.
     pub(crate) reads: Mutex<Vec<RangeQuery>>,
 }
@@ -160,6 +162,19 @@ impl Memory {
             if *time >= query.start() && *time <= query.end() && values[0] > 1.0 {
                 let row = frame.row(labels);
                 frame.set(row, *time, values[0]);
+            }
+        }
+        frame.finish()
+    }
+
+    /// The newest samples of the metric that `last_over_time(name{…}[…])` asks for.
+    fn last(&self, query: &RangeQuery) -> Frame {
+        let name = query.query().split(['(', '{']).nth(1).unwrap();
+        let mut frame = FrameBuilder::new(query.start(), query.step(), query.points());
+        for ((labels, _), values) in self.samples.lock().unwrap().iter().filter(|(key, _)| key.0.name() == name) {
+            if let Some(value) = values.iter().find(|value| !value.is_nan()) {
+                let row = frame.row(labels);
+                frame.set(row, query.end(), *value);
             }
         }
         frame.finish()
@@ -196,6 +211,8 @@ impl Read for Memory {
     async fn read(&self, query: &RangeQuery, _: &Limits) -> Result<Answer, ReadError> {
         let frame = if query.query().contains("timestamp(") {
             self.times(query)
+        } else if query.query().starts_with("last_over_time(") {
+            self.last(query)
         } else if query.query().ends_with(" > 1") {
             self.above_one(query)
         } else {
@@ -203,6 +220,23 @@ impl Read for Memory {
             self.source(query)
         };
         Ok(Answer { frame, warnings: vec![], bytes: 0 })
+    }
+
+    /// Of the source, or of the metric that `name{…}` asks for.
+    async fn ended(&self, query: &RangeQuery, _: &Limits) -> Result<Option<Frame>, ReadError> {
+        let mut marks = self.marks.lock().unwrap().clone();
+        if let Some((name, _)) = query.query().split_once('{') {
+            let samples = self.samples.lock().unwrap();
+            let is_mark = |values: &Vec<f64>| values.iter().any(|value| value.is_nan());
+            let marked = samples.iter().filter(|((labels, _), values)| labels.name() == name && is_mark(values));
+            marks = marked.map(|(key, _)| key.clone()).collect();
+        }
+        let mut frame = FrameBuilder::new(query.start(), query.step(), query.points());
+        for (labels, time) in marks.iter().filter(|(_, time)| (query.start()..=query.end()).contains(time)) {
+            let row = frame.row(labels);
+            frame.set(row, *time, 1.0);
+        }
+        Ok(Some(frame.finish()))
     }
 }
 
@@ -212,7 +246,8 @@ impl Write for Memory {
         let mut written = Written::default();
         for frame in frames {
             for (labels, values) in frame.rows() {
-                for (point, value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+                let is_sent = |value: f64| !value.is_nan() || value.to_bits() == STALE.to_bits();
+                for (point, value) in values.iter().enumerate().filter(|(_, value)| is_sent(**value)) {
                     self.take(labels, frame.time(point), *value)?;
                     written.samples += 1;
                 }

@@ -139,6 +139,8 @@ pub struct Metrics {
     level_shifts: Family<PipelineLabels, Counter>,
     budget_used: Family<PipelineLabels, FloatGauge>,
     series_tracked: Family<PipelineLabels, Gauge>,
+    series_missing: Family<PipelineLabels, Gauge>,
+    series_ended: Family<PipelineLabels, Counter>,
     pass_duration: Histograms<StageLabels>,
     pass_lag: Family<StageLabels, FloatGauge>,
     passes: Family<PassLabels, Counter>,
@@ -187,6 +189,8 @@ impl Metrics {
             level_shifts: Family::default(),
             budget_used: Family::default(),
             series_tracked: Family::default(),
+            series_missing: Family::default(),
+            series_ended: Family::default(),
             pass_duration: histograms(),
             pass_lag: Family::default(),
             passes: Family::default(),
@@ -236,6 +240,8 @@ impl Metrics {
             level_shifts: "level_shifts", "Levels of series that have shifted for so long that they were learned";
             budget_used: "alert_budget_used_ratio", "Part of the alert budget that was used in its time; 1 is all of it";
             series_tracked: "series_tracked", "Series whose history is kept";
+            series_missing: "series_missing", "Series whose samples have stopped, and no stale marker ends them";
+            series_ended: "series_ended", "Series that have ended, as their stale markers say";
             pass_duration: "pass_duration_seconds", "Time that passes took";
             pass_lag: "pass_lag_seconds", "How long after its schedule the last pass ended";
             passes: "passes", "Passes by outcome";
@@ -280,6 +286,8 @@ impl Metrics {
         if stage == "anomaly" {
             self.uncalibrated.get_or_create(&labels).set(report.uncalibrated as i64);
             self.level_shifts.get_or_create(&labels).inc_by(report.shifts.len() as u64);
+            self.series_missing.get_or_create(&labels).set(report.missing as i64);
+            self.series_ended.get_or_create(&labels).inc_by(report.ended as u64);
         }
         if let Some(used) = report.budget_used {
             self.budget_used.get_or_create(&labels).set(used);
@@ -307,6 +315,7 @@ impl Metrics {
         }
         let labels = PipelineLabels { pipeline: pipeline.into() };
         self.series_tracked.remove(&labels);
+        self.series_missing.remove(&labels);
         self.coverage.remove(&labels);
         for kind in engine::drift::Kind::ALL {
             self.drift.remove(&KindLabels { pipeline: pipeline.into(), kind: kind.name().into() });
@@ -357,6 +366,8 @@ mod tests {
             inside: 7,
             uncalibrated: 1,
             budget_used: Some(0.5),
+            missing: 2,
+            ended: 4,
             ..Report::default()
         };
         metrics.pass("cpu", "anomaly", Duration::from_millis(20), "success");
@@ -370,6 +381,8 @@ mod tests {
             "openanomaly_band_coverage_ratio{pipeline=\"cpu\"} 0.7",
             "openanomaly_uncalibrated_series{pipeline=\"cpu\"} 1",
             "openanomaly_level_shifts_total{pipeline=\"cpu\"} 0",
+            "openanomaly_series_missing{pipeline=\"cpu\"} 2",
+            "openanomaly_series_ended_total{pipeline=\"cpu\"} 4",
             "openanomaly_alert_budget_used_ratio{pipeline=\"cpu\"} 0.5",
             "openanomaly_pass_lag_seconds{pipeline=\"cpu\",stage=\"anomaly\"} 2.0",
             "openanomaly_process_start_time_seconds 5.0",

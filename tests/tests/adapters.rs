@@ -26,6 +26,8 @@ struct Adapter<'a> {
     exact: fn(&str) -> String,
     /// By what part of itself a value may come back changed.
     tolerance: f64,
+    /// Whether it can tell which series have ended.
+    tells_ends: bool,
 }
 
 /// A file can only be read: what is written becomes a file for each metric, by our own writer of the format.
@@ -107,11 +109,14 @@ async fn suite(adapter: &Adapter<'_>, visible: impl AsyncFn()) {
     let (early, late) = coming_and_going(start);
     write(adapter, &early).await;
     write(adapter, &late).await;
+    let ends = ending(start);
+    adapter.write.write(std::slice::from_ref(&ends)).await.unwrap();
     visible().await;
     for frame in &whole {
         check_same(adapter, frame).await;
     }
     check_came_and_went(adapter, &early, &late).await;
+    check_ends(adapter, &ends).await;
     check_nothing(adapter, start).await;
     check_refusals(adapter, &whole[0]).await;
 }
@@ -166,6 +171,66 @@ fn coming_and_going(start: Timestamp) -> (Frame, Frame) {
     let early = vec![(stays.clone(), vec![1.0, 2.0]), (goes, vec![3.0, 4.0])];
     let late = vec![(stays, vec![5.0, 6.0]), (comes, vec![7.0, 8.0])];
     (frame(start, minutes(1), early), frame(start + minutes(2), minutes(1), late))
+}
+
+/// Samples every 20 s, of series of two metrics: some get a stale marker, some just stop, one comes again.
+fn ending(start: Timestamp) -> Frame {
+    let row = |metric: &str, how: &str, marked: Option<usize>, gap: std::ops::Range<usize>| {
+        let value = |at| {
+            if Some(at) == marked {
+                tsdb::STALE
+            } else if gap.contains(&at) {
+                f64::NAN
+            } else {
+                1.0
+            }
+        };
+        (Labels::metric(metric).with("how", how), (0..72).map(value).collect())
+    };
+    let rows = vec![
+        row("suite_ends", "ends", Some(20), 20..72),
+        row("suite_ends", "ends late", Some(27), 21..72),
+        row("suite_ends", "stops", None, 20..72),
+        row("suite_ends", "comes again", Some(20), 21..30),
+        row("suite_ends", "goes on", None, 0..0),
+        row("suite_ends_too", "goes on", Some(23), 23..72),
+        row("suite_ends_too", "ends", None, 0..0),
+    ];
+    frame(start, Step::from_millis(20_000).unwrap(), rows)
+}
+
+/// The series that are known to have ended after the samples `after`, from there until `last`.
+async fn ended(adapter: &Adapter<'_>, query: &str, step: i64, (after, last): (Timestamp, Timestamp)) -> Vec<String> {
+    let after = after + Duration::from_millis(1);
+    let query = RangeQuery::new(query, after, last, Step::from_millis(step).unwrap()).unwrap();
+    let frame = adapter.read.ended(&query, &Limits::default()).await.unwrap().unwrap();
+    assert_eq!((frame.start(), frame.end(), frame.step()), (query.start(), query.end(), query.step()));
+    let marked = frame.rows().filter(|(_, row)| row.iter().any(|value| !value.is_nan()));
+    let mut names: Vec<String> = marked.map(|(labels, _)| labels.to_string()).collect();
+    names.sort();
+    names
+}
+
+async fn check_ends(adapter: &Adapter<'_>, ends: &Frame) {
+    let range = (ends.time(19), ends.time(71));
+    if !adapter.tells_ends {
+        let query = RangeQuery::new("suite_ends", range.0, range.1, minutes(1)).unwrap();
+        assert!(adapter.read.ended(&query, &Limits::default()).await.unwrap().is_none());
+        return;
+    }
+    let [again, late, first, other] = [("", "comes again"), ("", "ends late"), ("", "ends"), ("_too", "goes on")]
+        .map(|(metric, how)| format!("suite_ends{metric}{{how=\"{how}\"}}"));
+    for step in [20_000, 60_000, 300_000] {
+        let found = ended(adapter, "suite_ends", step, range).await;
+        assert_eq!(found, [&again, &late, &first].map(String::clone), "every {step} ms");
+        let found = ended(adapter, "{__name__=~\"suite_ends.*\"}", step, range).await;
+        assert_eq!(found, [&other, &again, &late, &first].map(String::clone), "every {step} ms");
+    }
+    // What came again has not ended since.
+    let found = ended(adapter, "suite_ends", 60_000, (ends.time(30), ends.time(71))).await;
+    assert!(!found.contains(&again), "{found:?}");
+    let found = ended(adapter, "suite_ends{how!~\"ends.*|comes.*\"}", 60_000, range).await;
+    assert!(found.is_empty(), "{found:?}");
 }
 
 async fn write(adapter: &Adapter<'_>, frame: &Frame) {
@@ -241,7 +306,7 @@ async fn suite_over_http(connection: &Connection, tolerance: f64, visible: impl 
     let read = QueryRange::new(connection, 1).unwrap();
     let write = RemoteWrite::new(connection, Options::default()).unwrap();
     let exact = |metric: &str| format!("last_over_time({metric}[1ms])");
-    suite(&Adapter { read: &read, write: &write, exact, tolerance }, visible).await;
+    suite(&Adapter { read: &read, write: &write, exact, tolerance, tells_ends: true }, visible).await;
 }
 
 #[tokio::test]
@@ -262,13 +327,17 @@ async fn embedded() {
     let folder = tempfile::tempdir().unwrap();
     let store = Embedded::open(folder.path(), &EmbeddedOptions::default()).unwrap();
     let exact = |metric: &str| format!("last_over_time({metric}[1ms])");
-    suite(&Adapter { read: &store, write: &store, exact, tolerance: 0.0 }, async || ()).await;
+    suite(&Adapter { read: &store, write: &store, exact, tolerance: 0.0, tells_ends: true }, async || ()).await;
 }
 
 /// The suite over files. A file carries no value over a gap, and takes no function.
 async fn suite_over_files(write_long: fn(&Frame, fs::File) -> std::io::Result<()>) {
     let files = Files::new(write_long);
-    suite(&Adapter { read: &files, write: &files, exact: str::to_string, tolerance: 0.0 }, async || ()).await;
+    suite(
+        &Adapter { read: &files, write: &files, exact: str::to_string, tolerance: 0.0, tells_ends: false },
+        async || (),
+    )
+    .await;
 }
 
 #[tokio::test]

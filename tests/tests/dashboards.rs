@@ -24,14 +24,15 @@ model: {id: seasonal_naive, parameters: {season: 40s}}
 const BROKEN: &str = "{name: broken, query: requests, step: 2s, anomaly_schedule: 2s, max_series: 1}";
 
 /// What a service doesn't count where nothing is wrong with it: a model or a store that fails, jobs that nobody wants,
-/// models that are no cascade; and alerts that ask for more series or points than there are here.
-const QUIET: [&str; 8] = [
+/// models that are no cascade; series that are missing; and alerts that ask for more series or points than there are here.
+const QUIET: [&str; 9] = [
     "openanomaly_forecast_errors_total",
     "openanomaly_write_errors_total",
     "openanomaly_write_rejected_total",
     "openanomaly_passes_skipped_total",
     "openanomaly_jobs",
     "openanomaly_cascade_series_total",
+    "missing == 1",
     ">= 10",
     "> 1000",
 ];

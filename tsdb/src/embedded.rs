@@ -23,7 +23,7 @@ use crate::read::{Answer, Limits, RangeQuery, Read, ReadError, ReadFault};
 use crate::time::Timestamp;
 use crate::write::{Samples, Write, WriteError, Written};
 
-pub use selectors::is_scalar;
+pub use selectors::{is_scalar, is_selector};
 
 /// One partition of a series; the store keeps a head open for each that is written to.
 const PARTITION: Duration = Duration::from_secs(24 * 3600);
@@ -166,6 +166,14 @@ impl Read for Embedded {
     async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError> {
         let (storage, owned, limits) = (self.storage.clone(), query.clone(), *limits);
         tokio::task::spawn_blocking(move || evaluate::evaluate(&storage, &owned, &limits))
+            .await
+            .unwrap_or_else(|panic| Err(ReadFault::Local(format!("the evaluation broke off: {panic}"))))
+            .map_err(|fault| ReadError { query: query.query().to_string(), origin: self.name(), fault })
+    }
+
+    async fn ended(&self, query: &RangeQuery, limits: &Limits) -> Result<Option<Frame>, ReadError> {
+        let (storage, owned, limits) = (self.storage.clone(), query.clone(), *limits);
+        tokio::task::spawn_blocking(move || evaluate::ended(&storage, &owned, &limits))
             .await
             .unwrap_or_else(|panic| Err(ReadFault::Local(format!("the evaluation broke off: {panic}"))))
             .map_err(|fault| ReadError { query: query.query().to_string(), origin: self.name(), fault })

@@ -16,4 +16,4 @@ pub use frame::{Frame, FrameBuilder, FrameError};
 pub use labels::{Interner, LabelError, Labels};
 pub use read::{Answer, Bound, Limits, RangeQuery, Read, ReadError, ReadFault};
 pub use time::{Step, Timestamp};
-pub use write::{Rejected, Samples, Write, WriteError, Written};
+pub use write::{Rejected, STALE, Samples, Write, WriteError, Written};

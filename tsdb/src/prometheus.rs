@@ -5,6 +5,7 @@ pub mod client;
 pub mod connection;
 pub mod decode;
 pub mod encode;
+mod ended;
 pub mod matrix;
 mod names;
 pub mod proto;

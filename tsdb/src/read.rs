@@ -32,6 +32,12 @@ impl RangeQuery {
         Some(Self { query: query.into(), start, step, points: span.checked_add(1)? })
     }
 
+    /// Another query over the same points.
+    #[must_use]
+    pub fn asking(&self, query: impl Into<String>) -> Self {
+        Self { query: query.into(), ..self.clone() }
+    }
+
     /// PromQL or MetricsQL; for a file, a selector.
     pub fn query(&self) -> &str {
         &self.query
@@ -95,6 +101,17 @@ pub trait Read: Send + Sync {
     /// # Errors
     /// Whatever kept the whole answer from coming. A part of an answer is never returned.
     async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError>;
+
+    /// Which series of the query have ended, as stale markers say: their targets have gone, or whoever sent them said so.
+    /// A series without a sample after some time has ended since if it has any value after that time on the grid of
+    /// the query; series without any are left out. Nothing where that can't be known: by default, and where the query
+    /// is no plain selector.
+    ///
+    /// # Errors
+    /// As for [`Read::read`].
+    async fn ended(&self, _query: &RangeQuery, _limits: &Limits) -> Result<Option<Frame>, ReadError> {
+        Ok(None)
+    }
 
     /// How old a point must be before a read is sure to see what was written of it. Zero for most stores.
     ///

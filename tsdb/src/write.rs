@@ -8,11 +8,19 @@ use crate::frame::Frame;
 use crate::labels::Labels;
 use crate::time::Timestamp;
 
+/// The marker that ends a series in Prometheus: the one NaN that is written. Every other NaN is a gap.
+pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+/// Whether a value is written: it is no gap.
+pub(crate) fn is_sent(value: f64) -> bool {
+    !value.is_nan() || value.to_bits() == STALE.to_bits()
+}
+
 /// A store that series can be written to.
 #[async_trait]
 pub trait Write: Send + Sync {
-    /// Writes every value of every frame at its time; gaps (NaN) are not written. In one series, older samples
-    /// are written before newer ones, also across calls that follow each other.
+    /// Writes every value of every frame at its time; gaps (NaN, but for [`STALE`]) are not written. In one series,
+    /// older samples are written before newer ones, also across calls that follow each other.
     ///
     /// # Errors
     /// The store could not be reached or would not take the request, after all retries; some of it may have

@@ -206,8 +206,8 @@ document! {
     "write_anomaly_score" write_anomaly_score: bool = true;
     /// The start of a forecast series' name.
     "metric_prefix" metric_prefix: String = "openanomaly_";
-    /// The name (`__name__`, holds `$VAR`) and further labels of the score, `y` and band series. `$VAR` is the kind
-    /// of output, such as `anomaly_score`, `$QUERY_KEY` the pipeline's name.
+    /// The name (`__name__`, holds `$VAR`) and further labels of the score, `y`, band and `missing` series. `$VAR` is
+    /// the kind of output, such as `anomaly_score`, `$QUERY_KEY` the pipeline's name.
     "metric_format" metric_format: Templates = { "__name__": "$VAR" };
 }
 

@@ -264,7 +264,7 @@ impl Worker {
         }
     }
 
-    /// Judges what has come; jobs that judge too wait meanwhile, and it for them.
+    /// Judges what has come, and looks for what has gone; jobs that judge too wait meanwhile, and it for them.
     async fn judge(&self, watch: &mut Watch, tick: Timestamp) -> Result<Report, PassError> {
         let mut seat = self.app.standings.seat(&self.name).await;
         let before = (*seat).map_or(watch.standing(), |at_work| at_work.standing);
@@ -274,7 +274,10 @@ impl Worker {
         let unsure = Standing { unsure_until: before.unsure_until.max(Some(tick)), ..before };
         *seat = Some(AtWork { since, standing: unsure });
         self.advise(watch);
-        let outcome = watch.judge(tick).await;
+        let mut outcome = watch.judge(tick).await;
+        if let Ok(report) = &mut outcome {
+            watch.call_roll(report).await;
+        }
         *seat = Some(AtWork { since, standing: watch.standing() });
         outcome
     }

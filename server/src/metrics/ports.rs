@@ -52,6 +52,11 @@ impl Read for MeteredStore<Arc<dyn Read>> {
         answer
     }
 
+    async fn ended(&self, query: &RangeQuery, limits: &Limits) -> Result<Option<Frame>, ReadError> {
+        let span = tracing::info_span!("ended", datasource = self.datasource, query = query.query());
+        self.inner.ended(query, limits).instrument(span).await.inspect_err(|error| self.failed(error))
+    }
+
     async fn settles_after(&self) -> Result<Duration, ReadError> {
         self.inner.settles_after().await.inspect_err(|error| self.failed(error))
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tsink::promql::ast::{Expr, VectorSelector};
 use tsink::promql::types::{is_stale_nan_value, value_to_f64};
 use tsink::promql::{Engine, PromqlError, PromqlValue};
-use tsink::{DataPoint, Label, Storage, TimestampPrecision};
+use tsink::{DataPoint, Label, Storage, TimestampPrecision, TsinkError};
 
-use super::selectors::{bad_regex, drops_name, looks_at_ends, selection, simplify, wanted};
+use super::selectors::{bad_regex, bare, drops_name, looks_at_ends, selection, simplify, wanted};
 use super::view::View;
 use crate::frame::{Frame, FrameBuilder};
 use crate::labels::{Interner, Labels, METRIC_NAME};
@@ -84,6 +84,42 @@ fn select(view: &View, selector: &VectorSelector, query: &RangeQuery, limits: &L
 /// The mark that a series has ended is no value.
 fn value(point: &DataPoint) -> f64 {
     if is_stale_nan_value(&point.value) { f64::NAN } else { value_to_f64(&point.value) }
+}
+
+/// Which series have ended: a value at every point since whose predecessor the mark has come. Nothing where the query is
+/// no selector.
+pub(super) fn ended(
+    storage: &Arc<dyn Storage>,
+    query: &RangeQuery,
+    limits: &Limits,
+) -> Result<Option<Frame>, ReadFault> {
+    let expr = tsink::promql::parse(query.query()).map_err(refusal)?;
+    let Some(selector) = bare(&expr) else { return Ok(None) };
+    let view = View::new(storage.clone(), *limits, wanted(&expr));
+    let (start, step) = (query.start().millis(), query.step().millis());
+    let (from, to) = (start - step + 1, query.end().millis() + 1);
+    let failed = |error: TsinkError| view.fault().unwrap_or_else(|| ReadFault::Local(error.to_string()));
+    let series = view.series(&selection(selector), from, to).map_err(failed)?;
+    let mut builder = FrameBuilder::new(query.start(), query.step(), query.points());
+    let (mut strings, mut fault) = (Interner::default(), None);
+    let taken = view.points(&series, from, to, |series, points| {
+        let mut marks = points.iter().filter(|point| is_stale_nan_value(&point.value)).peekable();
+        if marks.peek().is_none() {
+            return;
+        }
+        match labels(&mut strings, &series.name, &series.labels) {
+            Ok(labels) => {
+                let row = builder.row(&labels);
+                for mark in marks {
+                    let steps = (mark.timestamp - start + step - 1).div_euclid(step);
+                    builder.set(row, Timestamp::from_millis(start + steps * step), 1.0);
+                }
+            }
+            Err(error) => fault = Some(error),
+        }
+    });
+    taken.map_err(failed)?;
+    fault.map_or(Ok(Some(builder.finish())), Err)
 }
 
 /// `text` is the query as tsink is to see it.

@@ -5,7 +5,7 @@ use tsink::{DataPoint, Label, Row, Storage, TsinkError};
 
 use crate::frame::Frame;
 use crate::labels::{Labels, METRIC_NAME};
-use crate::write::{Rejected, Samples, Written};
+use crate::write::{Rejected, Samples, Written, is_sent};
 
 /// Rows in one request to the store, which syncs its log once for each.
 const BATCH: usize = 32_768;
@@ -13,14 +13,11 @@ const BATCH: usize = 32_768;
 /// What the log spends on one sample before compression: time and value.
 const SAMPLE_BYTES: u64 = 16;
 
-/// The value that Prometheus marks the end of a series with, bit for bit.
-const STALE: u64 = 0x7ff0_0000_0000_0002;
-
 /// Writes all values of all frames; the error is the store's message.
 pub(super) fn insert(storage: &dyn Storage, frames: &[Frame]) -> Result<Written, String> {
     let mut request = Request { storage, rows: vec![], written: Written::default() };
     for (labels, frame, row) in frames.iter().flat_map(|f| f.rows().map(move |(labels, row)| (labels, f, row))) {
-        let values = row.iter().enumerate().filter(|(_, value)| !value.is_nan());
+        let values = row.iter().enumerate().filter(|(_, value)| is_sent(**value));
         request.series(labels, values.map(|(index, value)| (frame.time(index).millis(), *value)))?;
     }
     request.send()?;
@@ -32,7 +29,7 @@ pub(super) fn insert(storage: &dyn Storage, frames: &[Frame]) -> Result<Written,
 pub(super) fn insert_samples(storage: &dyn Storage, series: Vec<Samples>) -> Result<Written, String> {
     let mut request = Request { storage, rows: vec![], written: Written::default() };
     for Samples { labels, mut samples } in series {
-        samples.retain(|(_, value)| !value.is_nan() || value.to_bits() == STALE);
+        samples.retain(|(_, value)| is_sent(*value));
         samples.sort_by_key(|(time, _)| *time);
         request.series(&labels, samples.into_iter().map(|(time, value)| (time.millis(), value)))?;
     }

@@ -153,9 +153,48 @@ pub fn is_scalar(query: &str) -> bool {
     tsink::promql::parse(query).is_ok_and(|expr| scalar(&expr))
 }
 
+/// Whether a query is a selector and nothing else: no offset, no time of its own, no parentheses.
+pub fn is_selector(query: &str) -> bool {
+    tsink::promql::parse(query).is_ok_and(|expr| bare(&expr).is_some())
+}
+
+/// The selector, where the query is one and nothing else.
+pub(super) fn bare(expr: &Expr) -> Option<&VectorSelector> {
+    match expr {
+        Expr::VectorSelector(selector) if selector.at.is_none() && selector.offset == 0 => Some(selector),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selectors_are_told_from_other_queries() {
+        for (query, expected) in [
+            ("up", true),
+            ("up{a=\"b\",c!~\"d|[e]\"}", true),
+            ("{__name__=~\"a|b\"}", true),
+            (" job:up:sum ", true),
+            ("(up)", false),
+            ("-up", false),
+            ("up offset 5m", false),
+            ("up @ 3", false),
+            ("up[5m]", false),
+            ("rate(up[5m])", false),
+            ("sum(up)", false),
+            ("up + 1", false),
+            ("up == 1", false),
+            ("up{a=\"b\" or c=\"d\"}", false),
+            ("WITH (a = up) a", false),
+            ("1", false),
+            ("up{", false),
+            ("", false),
+        ] {
+            assert_eq!(is_selector(query), expected, "{query}");
+        }
+    }
 
     #[test]
     fn numbers_are_told_from_series() {

@@ -139,6 +139,50 @@ async fn gaps_late_samples_and_second_thoughts() {
 }
 
 #[tokio::test]
+async fn series_that_have_ended_are_told_from_those_that_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path(), &EmbeddedOptions::default()).unwrap();
+    let names = [r#"up{i="ended"}"#, r#"up{i="stopped"}"#, r#"up{i="back"}"#, r#"down{i="ended"}"#];
+    let value = |row: usize, point: usize| match (row, point) {
+        (0 | 3, 20) | (2, 25) => crate::STALE,
+        (0 | 3, 20..) | (1, 20..) => f64::NAN,
+        _ => 1.0,
+    };
+    store.write(&[frame(&names, value)]).await.unwrap();
+    let late = Timestamp::from_seconds(START + 30 * 60 + 1);
+    let late = Samples { labels: Labels::metric("up").with("i", "late"), samples: vec![(late, crate::STALE)] };
+    store.append(vec![late]).await.unwrap();
+    assert_eq!(ask(&store, &range("down", 19, 21)).await[0].1, [1.0, -1.0, -1.0], "the series ends at once");
+    for (query, from, to, wanted) in [
+        ("up", 19, 31, vec![("back", 25), ("ended", 20), ("late", 31)]),
+        ("up", 21, 30, vec![("back", 25)]),
+        ("down", 0, 39, vec![("ended", 20)]),
+        (r#"up{i="stopped"}"#, 0, 39, vec![]),
+        ("none", 0, 39, vec![]),
+    ] {
+        let query = range(query, from, to);
+        let found = store.ended(&query, &Limits::default()).await.unwrap().unwrap();
+        assert_eq!((found.start(), found.points()), (query.start(), query.points()));
+        let marks = found.rows().map(|(labels, row)| {
+            let points: Vec<usize> = (0..row.len()).filter(|at| !row[*at].is_nan()).map(|at| at + from).collect();
+            assert_eq!(points.len(), 1, "{labels}");
+            (labels.get("i").unwrap().to_string(), points[0])
+        });
+        let mut marks: Vec<_> = marks.collect();
+        marks.sort();
+        let wanted: Vec<_> = wanted.into_iter().map(|(name, point)| (name.to_string(), point)).collect();
+        assert_eq!(marks, wanted, "{query:?}");
+    }
+    for query in ["sum(up)", "up offset 5m", "(up)", "rate(up[5m])"] {
+        assert!(store.ended(&range(query, 0, 9), &Limits::default()).await.unwrap().is_none(), "{query}");
+    }
+    let few = Limits { series: 1, ..Limits::default() };
+    let fault = store.ended(&range("up", 0, 9), &few).await.unwrap_err().fault;
+    assert_eq!(fault, ReadFault::TooLarge { bound: Bound::Series, limit: 1 });
+    assert!(store.ended(&range("up{", 0, 9), &few).await.is_err());
+}
+
+#[tokio::test]
 async fn what_the_store_cannot_hold_is_rejected_alone() {
     let folder = tempfile::tempdir().unwrap();
     let options = EmbeddedOptions { retention: Some(Duration::from_secs(3600)), ..EmbeddedOptions::default() };

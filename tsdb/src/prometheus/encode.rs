@@ -10,12 +10,10 @@ use std::sync::Arc;
 
 use crate::labels::{Labels, METRIC_NAME};
 use crate::time::{Step, Timestamp};
+use crate::write::is_sent;
 
 /// A label's name and value.
 type Pair = (Arc<str>, Arc<str>);
-
-/// The marker that ends a series in Prometheus: the one NaN that is sent. Every other NaN is a gap.
-pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
 /// The most bytes that a sample takes: tag and length, tag and value, tag and the longest varint.
 const SAMPLE_BYTES: usize = 2 + 9 + 1 + 10;
@@ -123,11 +121,6 @@ impl Series<'_> {
     pub fn bytes_bound(&self) -> usize {
         labels_bytes(self.labels) + self.points.len() * SAMPLE_BYTES + 8
     }
-}
-
-/// Whether a value is sent: it is no gap.
-pub(super) fn is_sent(value: f64) -> bool {
-    !value.is_nan() || value.to_bits() == STALE.to_bits()
 }
 
 /// Turns series into request bodies.
@@ -435,6 +428,7 @@ mod tests {
 
     use super::*;
     use crate::prometheus::proto::WriteRequest;
+    use crate::write::STALE;
 
     fn decode(body: &[u8]) -> WriteRequest {
         WriteRequest::decode(&*snap::raw::Decoder::new().decompress_vec(body).unwrap()).unwrap()

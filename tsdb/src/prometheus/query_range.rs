@@ -12,7 +12,9 @@ use tokio::sync::OnceCell;
 use super::client::{Client, ClientError, Direction, describe, error_body, is_retryable, readable, retry_after};
 use super::connection::{Connection, Tenant};
 use super::matrix::{Parser, Rows};
-use super::{names, settling};
+use super::{ended, names, settling};
+use crate::embedded::is_selector;
+use crate::frame::Frame;
 use crate::read::{Answer, Bound, Limits, RangeQuery, Read, ReadError, ReadFault};
 
 const PATH: &str = "/api/v1/query_range";
@@ -31,6 +33,8 @@ pub struct QueryRange {
     seed: u64,
     is_cluster: bool,
     settles_after: OnceCell<Duration>,
+    /// How far back the server looks for a sample, where it says so.
+    lookback: OnceCell<Option<Duration>>,
 }
 
 /// An attempt that failed, and how long the server wants us to wait.
@@ -52,7 +56,13 @@ impl QueryRange {
     /// A connection that makes no client. Nothing is sent yet.
     pub fn new(connection: &Connection, seed: u64) -> Result<Self, ClientError> {
         let is_cluster = matches!(connection.tenant, Some(Tenant::VictoriaMetrics(_)));
-        Ok(Self { client: Client::new(connection)?, seed, is_cluster, settles_after: OnceCell::new() })
+        Ok(Self {
+            client: Client::new(connection)?,
+            seed,
+            is_cluster,
+            settles_after: OnceCell::new(),
+            lookback: OnceCell::new(),
+        })
     }
 
     /// Reads all pieces, one after another, into one set of rows.
@@ -113,6 +123,10 @@ impl QueryRange {
         self.client.request(Method::GET, Direction::Read, PATH).query(&params)
     }
 
+    fn error(&self, query: &str, fault: ReadFault) -> ReadError {
+        ReadError { query: query.to_string(), origin: self.client.printable_url(), fault }
+    }
+
     fn no_answer(&self, error: reqwest::Error) -> ReadFault {
         if error.is_timeout() && !error.is_connect() {
             return ReadFault::Timeout(self.client.timeout());
@@ -135,29 +149,32 @@ impl QueryRange {
 impl Read for QueryRange {
     async fn read(&self, query: &RangeQuery, limits: &Limits) -> Result<Answer, ReadError> {
         let rows = self.rows(query, limits).await.and_then(Rows::finish);
-        let (frame, warnings, bytes) = rows.map_err(|fault| ReadError {
-            query: query.query().to_string(),
-            origin: self.client.printable_url(),
-            fault,
-        })?;
+        let (frame, warnings, bytes) = rows.map_err(|fault| self.error(query.query(), fault))?;
         Ok(Answer { frame, warnings, bytes })
+    }
+
+    async fn ended(&self, query: &RangeQuery, limits: &Limits) -> Result<Option<Frame>, ReadError> {
+        if !is_selector(query.query()) {
+            return Ok(None);
+        }
+        let ask = || ended::lookback(&self.client);
+        let lookback = self.lookback.get_or_try_init(ask).await.map_err(|fault| self.error(ended::FLAGS, fault))?;
+        let text = ended::question(query.query(), query.step(), *lookback);
+        match self.read(&query.asking(text), limits).await {
+            Ok(answer) => Ok(Some(ended::renamed(answer.frame))),
+            // A server that is none of the two that can be asked.
+            Err(ReadError { fault: ReadFault::Query { .. }, .. }) if lookback.is_none() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn settles_after(&self) -> Result<Duration, ReadError> {
         let ask = || settling::settles_after(&self.client, self.is_cluster);
-        self.settles_after.get_or_try_init(ask).await.copied().map_err(|fault| ReadError {
-            query: "/flags".to_string(),
-            origin: self.client.printable_url(),
-            fault,
-        })
+        self.settles_after.get_or_try_init(ask).await.copied().map_err(|fault| self.error("/flags", fault))
     }
 
     async fn metrics(&self) -> Result<Vec<String>, ReadError> {
-        names::metrics(&self.client).await.map_err(|fault| ReadError {
-            query: "the names of all metrics".to_string(),
-            origin: self.client.printable_url(),
-            fault,
-        })
+        names::metrics(&self.client).await.map_err(|fault| self.error("the names of all metrics", fault))
     }
 }
 

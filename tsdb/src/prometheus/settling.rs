@@ -39,7 +39,7 @@ pub(super) async fn settles_after(client: &Client, is_cluster: bool) -> Result<D
 
 /// The page at `path`. What a gateway says while its server is away or busy tells nothing of the server: taken for
 /// the answer of one that has no such page, it would let a VictoriaMetrics count as settled at once.
-async fn get(client: &Client, path: &str) -> Result<Response, ReadFault> {
+pub(super) async fn get(client: &Client, path: &str) -> Result<Response, ReadFault> {
     let page = client.request(Method::GET, Direction::Read, path).send().await;
     let mut page = page.map_err(|error| ReadFault::Connection(describe(error)))?;
     match page.status().as_u16() {
@@ -54,7 +54,7 @@ fn is_html(response: &Response) -> bool {
 }
 
 /// The beginning of a body.
-async fn beginning(mut response: Response) -> Result<String, ReadFault> {
+pub(super) async fn beginning(mut response: Response) -> Result<String, ReadFault> {
     let mut text = vec![];
     while let Some(chunk) = response.chunk().await.map_err(|error| ReadFault::Connection(describe(error)))? {
         text.extend_from_slice(&chunk);
@@ -76,7 +76,7 @@ fn of_flags(text: &str) -> Duration {
 }
 
 /// A duration as Go writes it: `1m30s`, `500ms`, `0s`.
-fn go_duration(text: &str) -> Option<Duration> {
+pub(super) fn go_duration(text: &str) -> Option<Duration> {
     let mut total = 0.0;
     let mut rest = text;
     while !rest.is_empty() {

@@ -273,3 +273,53 @@ async fn how_soon_a_server_settles_is_asked_of_the_server_and_not_of_a_gateway()
     }
     check(vec![Reply::Nothing], None).await;
 }
+
+#[tokio::test]
+async fn a_server_is_asked_for_ends_as_it_can_be() {
+    let flags = |text: &str| reply("200 OK", "", format!(r#"{{"status":"success","data":{text}}}"#));
+    let no_page = || reply("404 Not Found", "", "");
+    let refused = || reply("400 Bad Request", "", r#"{"status":"error","errorType":"bad_data","error":"no function"}"#);
+    let busy = || reply("503 Service Unavailable", "", "later");
+    let found =
+        |labels: &str| reply("200 OK", "", matrix(&format!(r#"{{"metric":{labels},"values":[[1700000010,"1"]]}}"#)));
+    let prometheus = || flags(r#"{"query.lookback-delta":"5m"}"#);
+    let ended = async |text: &str, replies: Vec<Reply>| {
+        let (url, requests) = server(replies).await;
+        let reader = QueryRange::new(&connection(&url), 1).unwrap();
+        // The second time it is known what the server is.
+        let query = long_query(text, 2);
+        let first = reader.ended(&query, &Limits::default()).await;
+        let again = reader.ended(&query, &Limits::default()).await;
+        let seen = requests.lock().unwrap().clone();
+        let names = |answer: Result<Option<Frame>, ReadError>| match answer {
+            Ok(frame) => frame.map_or("can't tell".into(), |frame| format!("{:?}", frame.series())),
+            Err(error) => error.fault.kind().to_string(),
+        };
+        assert_eq!(names(again), names(first.clone()));
+        (names(first), seen)
+    };
+    let up = r#"{"__metric__":"up","i":"1"}"#;
+    let (found_by_lookback, seen) = ended("up", vec![prometheus(), found(up)]).await;
+    assert_eq!(found_by_lookback, r#"[up{i="1"}]"#);
+    assert!(seen.len() == 3 && seen[0].contains("GET /api/v1/status/flags"), "{seen:?}");
+    assert!(seen[1..].iter().all(|request| request.contains("last_over_time") && request.contains("unless")));
+    let (counted, seen) = ended("up", vec![no_page(), found(r#"{"__name__":"up","i":"1"}"#)]).await;
+    assert_eq!(counted, r#"[up{i="1"}]"#);
+    assert!(seen.len() == 3 && seen[1..].iter().all(|request| request.contains("stale_samples_over_time")), "{seen:?}");
+    for (text, replies, answer, requests) in [
+        ("sum(up)", vec![prometheus()], "can't tell", 0),
+        ("up{", vec![prometheus()], "can't tell", 0),
+        ("up", vec![no_page(), refused()], "can't tell", 3),
+        ("up", vec![flags("{}"), refused()], "can't tell", 3),
+        ("up", vec![reply("200 OK", "", "<html>"), refused()], "can't tell", 3),
+        ("up", vec![reply("401 Unauthorized", "", ""), refused()], "can't tell", 3),
+        ("up", vec![prometheus(), refused()], "query", 3),
+        ("up", vec![busy()], "status", 2),
+        ("up", vec![no_page(), busy()], "status", 7),
+        ("up", vec![Reply::Nothing], "connection", 2),
+        ("up", vec![prometheus(), found(r#"{"a":"b"},"a":{"#)], "malformed", 3),
+    ] {
+        let (told, seen) = ended(text, replies).await;
+        assert_eq!((told.as_str(), seen.len()), (answer, requests), "{text}: {seen:?}");
+    }
+}

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use super::Options;
 use crate::frame::Frame;
 use crate::labels::Labels;
-use crate::prometheus::encode::{Points, Series, is_sent};
+use crate::prometheus::encode::{Points, Series};
 use crate::time::Timestamp;
+use crate::write::is_sent;
 
 /// The series of some frames, each once.
 pub(super) struct Rows<'a> {

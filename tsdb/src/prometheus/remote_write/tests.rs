@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::*;
 use crate::prometheus::connection::{Auth, Retry};
-use crate::prometheus::encode::STALE;
+use crate::write::STALE;
 use crate::{Labels, Step};
 use receiver::{Receiver, Reply};
 
