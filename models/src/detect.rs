@@ -9,6 +9,7 @@ mod autoregression;
 mod cusum;
 mod fade;
 mod hidden;
+mod loudness;
 mod nearest;
 mod neighbours;
 mod season;
@@ -20,6 +21,7 @@ use autoregression::{Autoregression, Known};
 use cusum::Cusum;
 use fade::Fade;
 use hidden::{Hidden, Memory};
+use loudness::Loudness;
 use neighbours::Neighbours;
 use season::{Residual, Season};
 use sketch::Sketch;
@@ -62,9 +64,6 @@ const USUAL: f64 = 0.95;
 
 /// The quantile that all parts together are compared with: of a series whose parts have long tails, it is large.
 const USUAL_TOGETHER: f64 = 0.95;
-
-/// What that quantile may be before the series counts as one of those.
-const QUIET: f64 = 1.1;
 
 /// A series that nearly always repeats itself has usual distances of nothing: then what it rarely reaches counts.
 const RARELY: f64 = 0.995;
@@ -128,7 +127,7 @@ struct Work {
     hidden: Hidden,
     fade: Fade,
     together: Usual,
-    loudness: f64,
+    loudness: Loudness,
     band: Band,
 }
 
@@ -213,7 +212,7 @@ impl Work {
             hidden: Hidden::new(day),
             fade: Fade::new(step_seconds),
             together: Usual::new(USUAL_TOGETHER, half_life),
-            loudness: 1.0,
+            loudness: Loudness::new(day),
             band: Band { confidence, miss: 1.0 - confidence, width: f64::INFINITY },
         }
     }
@@ -255,7 +254,7 @@ impl Work {
         self.remember(together);
         let faded = self.fade.push(together);
         self.together.push(faded, self.seen, self.lead);
-        let score = faded / self.loudness() / ALERT;
+        let score = faded / self.loudness.push(self.together.reaches) / ALERT;
         self.seen += 1;
         let back = |x: f64| x * self.scale + self.centre;
         let half = width * residual.size;
@@ -275,16 +274,6 @@ impl Work {
             Memory::Hidden => self.neighbours.hide(),
             Memory::Accepted => self.neighbours.accept(2 * self.day),
         }
-    }
-
-    /// How much louder the parts of this series are than those of others. It follows what they reach for a week, and
-    /// then slowly, so that the scores of a series stay comparable.
-    fn loudness(&mut self) -> f64 {
-        let reached = (self.together.reaches / QUIET).max(1.0);
-        let days = if self.seen < 7 * self.day.max(24) { 1 } else { 60 };
-        let weight = 1.0 / (days * self.day.max(24)) as f64;
-        self.loudness *= (reached / self.loudness).powf(weight);
-        self.loudness
     }
 
     /// The residual of the autoregression, which knows the points before only.
@@ -413,15 +402,6 @@ mod tests {
         check("a line that stands still", |_, _| 123.0, 60);
         check("noise that has become larger", |at, usual| usual + 30.0 * noise(at), 36);
         check("another time of the day", |at, _| super::tests::usual(at + DAY / 2), 24);
-    }
-
-    #[test]
-    fn an_incident_of_the_first_days_does_not_hide_itself() {
-        let begin = 4 * DAY;
-        let value = |at: usize| usual(at) + if at >= begin { 400.0 * noise(at) } else { 0.0 };
-        let found = findings((0..begin + DAY / 2).map(value));
-        let above = found[begin..].iter().filter(|finding| finding.is_some_and(|finding| finding.score > 1.0)).count();
-        assert!(above > DAY / 2 - 12, "{above} of {}", DAY / 2);
     }
 
     #[test]
