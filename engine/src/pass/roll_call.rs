@@ -88,8 +88,8 @@ impl Watch {
         }
     }
 
-    /// What is written: of each series that is missing that it is, unless it is silenced, of one that has come again once that it is not, and the
-    /// end of what nothing comes of any more.
+    /// What is written: of each series that is missing that it is, unless it is silenced; of one that has come again once
+    /// that it is not; and the end of what nothing comes of any more.
     fn frames(&self, presence: &Presence, changes: &Changes, until: Timestamp) -> Result<Vec<Frame>, FrameError> {
         let step = self.pipeline.step;
         let name = |kind: &str, series: &Labels| self.names.score_name(kind, series);
