@@ -57,7 +57,7 @@ pub struct Line {
     alarms: Alarms,
 }
 
-/// The alarms of a series, the points of events, and those after them.
+/// The alarms of a series, of each event also the first point and the last, and the one after it.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Alarms {
     times: Vec<Timestamp>,
@@ -72,12 +72,29 @@ impl Alarms {
     fn push(&mut self, time: Timestamp, lasting: f64, claim: Option<Claim>) {
         let (was_in_event, is_event) = (self.is_in_event, claim == Some(Claim::Event));
         self.is_in_event = is_event;
+        // Of the points of an event that are no alarm, the first and the last say how long it is.
+        if is_event && was_in_event && self.ends_idle() {
+            self.forget_last();
+        }
         if is_event || was_in_event || lasting > 1.0 {
             self.times.push(time);
             self.scores.push(lasting);
             self.labels.push(is_event);
             self.neither.push(claim == Some(Claim::Neither));
         }
+    }
+
+    /// Whether the newest point is no alarm, and not the first of its event.
+    fn ends_idle(&self) -> bool {
+        let is_alarm = self.scores.last().is_some_and(|score| *score > 1.0);
+        !is_alarm && self.labels.iter().rev().nth(1) == Some(&true)
+    }
+
+    fn forget_last(&mut self) {
+        self.times.pop();
+        self.scores.pop();
+        self.labels.pop();
+        self.neither.pop();
     }
 
     fn against(&self, step: Step) -> Against {

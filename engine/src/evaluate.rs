@@ -95,6 +95,11 @@ impl Judged<'_> {
         self.times[at].millis()
     }
 
+    /// Whether the point at `at` has a score above `threshold`, and counts.
+    fn is_alarm(&self, at: usize, threshold: f64) -> bool {
+        self.scores[at] > threshold && !self.neither[at]
+    }
+
     /// The points that catch `event`.
     fn window(&self, event: &Event, rules: &Rules) -> std::ops::Range<usize> {
         let end = self.time(event.last) + rules.grace;
@@ -115,12 +120,12 @@ impl Judged<'_> {
 
     /// The first point that catches `event` with a score above `threshold`.
     pub fn caught(&self, event: &Event, threshold: f64, rules: &Rules) -> Option<usize> {
-        self.window(event, rules).find(|at| self.scores[*at] > threshold)
+        self.window(event, rules).find(|at| self.is_alarm(*at, threshold))
     }
 
     /// Whether one of the points from `first` to `last` that have a score above `threshold` catches one of `events`.
     pub fn hits(&self, events: &[Event], first: usize, last: usize, threshold: f64, rules: &Rules) -> bool {
-        let alarm = |at: usize| first <= at && at <= last && self.scores[at] > threshold;
+        let alarm = |at: usize| first <= at && at <= last && self.is_alarm(at, threshold);
         events.iter().any(|event| self.window(event, rules).any(alarm))
     }
 

@@ -84,11 +84,19 @@ impl Presence {
     }
 
     /// Takes up where an earlier run ended with the point `since`: the rows of `missing` were missing then, and what else
-    /// had gone for long enough has been told. Answers the range of time in which the other series that had gone by then
+    /// had gone for long enough has been told, but for the rows that were silenced. Answers the range of time in which the other series that had gone by then
     /// may have been told to have ended.
-    pub fn recall(&mut self, history: &History, since: Timestamp, missing: &[usize]) -> Option<(Timestamp, Timestamp)> {
+    pub fn recall(
+        &mut self,
+        history: &History,
+        since: Timestamp,
+        missing: &[usize],
+        is_silenced: impl Fn(usize) -> bool,
+    ) -> Option<(Timestamp, Timestamp)> {
         for &row in missing {
-            let last = history.newest(row).filter(|newest| *newest < history.end()).unwrap_or(history.start());
+            // What came since then has brought it back.
+            let until_then = history.range(row, history.start(), since).iter().rposition(|value| !value.is_nan());
+            let last = history.start() + self.step.times(until_then.unwrap_or(0));
             let absence = Absence { last, state: State::Missing };
             self.gone.insert(history.series()[row].clone(), absence);
         }
@@ -98,7 +106,8 @@ impl Presence {
             if self.gone.contains_key(series) {
                 continue;
             }
-            let state = if self.missing_at(history, row, last) <= since { State::Settled } else { State::New };
+            let is_told = self.missing_at(history, row, last) <= since && !is_silenced(row);
+            let state = if is_told { State::Settled } else { State::New };
             self.gone.insert(series.clone(), Absence { last, state });
             unsure = (state == State::New).then_some(last).into_iter().chain(unsure).min();
         }
@@ -134,10 +143,11 @@ impl Presence {
             }
             !is_back && !is_old
         });
-        for (row, series) in history.series().iter().enumerate().filter(|(row, _)| history.value(*row, until).is_nan())
-        {
-            let newest = history.newest(row).filter(|newest| *newest >= forgotten);
-            if let Some(last) = newest.filter(|_| !self.gone.contains_key(series)) {
+        for (row, series) in history.series().iter().enumerate() {
+            if !history.value(row, until).is_nan() || self.gone.contains_key(series) {
+                continue;
+            }
+            if let Some(last) = history.newest(row).filter(|newest| *newest >= forgotten) {
                 self.gone.insert(series.clone(), Absence { last, state: State::New });
             }
         }
@@ -416,17 +426,37 @@ mod tests {
             "11111...............111111", // was missing
             "11111111111111111111......", // goes after the restart
             "11111111111111111.........", // stops
+            "111111..............1.....", // missing; came and went while nobody looked
         ];
-        let marks = ["    x", "                 x", "                 x", "", "", "                    x", ""];
+        let marks = [
+            "    x",
+            "                 x",
+            "                 x",
+            "",
+            "",
+            "                    x",
+            "",
+            "                     x",
+        ];
         let history = History::of(frame(&values, 0, 21));
         let mut again = presence();
-        assert_eq!(again.recall(&history, at(19), &[3, 4]), Some((at(17), at(19))));
+        assert_eq!(again.recall(&history, at(19), &[3, 4, 7], |_| false), Some((at(17), at(19))));
         let score = |series: &Labels| series.with("__name__", "anomaly_score");
         let mut written = frame(&["", "", "                 x"], 17, 19);
         written = Frame::new(vec![score(&labels(2))], at(17), STEP, 3, written.values().to_vec()).unwrap();
         again.settle(&written, score);
         let (told, asked) = follow(&mut again, (&values[..], Some(&marks[..])), (21, 1));
-        assert_eq!(told, ["21: 1 ended after 16", "21: 5 ended after 19", "21: 6 missing", "21: 4 back"]);
+        assert_eq!(
+            told,
+            [
+                "21: 1 ended after 16",
+                "21: 5 ended after 19",
+                "21: 7 ended after 20",
+                "21: 6 missing",
+                "21: 4 back",
+                "21: 7 back"
+            ]
+        );
         assert_eq!(asked, 1);
         let missing: Vec<&Labels> = again.missing().collect();
         assert_eq!(missing.len(), 2, "{missing:?}");

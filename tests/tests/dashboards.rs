@@ -32,8 +32,8 @@ const QUIET: [&str; 10] = [
     "openanomaly_passes_skipped_total",
     "openanomaly_jobs",
     "openanomaly_cascade_series_total",
-    "missing == 1",
-    "missing{pipeline",
+    "(missing[10m]) == 1",
+    "(missing{pipeline",
     ">= 10",
     "> 1000",
 ];

@@ -77,6 +77,9 @@ impl<'a> Alarms<'a> {
     }
 
     fn add(&mut self, at: usize) {
+        if self.judged.neither[at] {
+            return;
+        }
         let behind = self.events.partition_point(|event| event.first <= at);
         let first = (0..behind).rev().take_while(|event| at < self.ends[*event]).last().unwrap_or(behind);
         for event in first..behind {

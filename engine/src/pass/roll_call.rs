@@ -64,7 +64,9 @@ impl Watch {
         let was_missing = |series: &Labels| missing.contains(&name(MISSING, series).with(METRIC_NAME, ""));
         let rows = history.series().iter().enumerate().filter(|(_, series)| !missing.is_empty() && was_missing(series));
         let rows: Vec<usize> = rows.map(|(row, _)| row).collect();
-        let unsure = presence.recall(history, self.took_up.unwrap_or(history.end()), &rows);
+        let since = self.took_up.unwrap_or(history.end());
+        let is_silenced = |row: usize| self.judge.is_silenced(Some(row), &history.series()[row], since);
+        let unsure = presence.recall(history, since, &rows, is_silenced);
         let scores = selector(pipeline, SCORE_KINDS[0]);
         let query = unsure.and_then(|(first, last)| RangeQuery::new(scores, first, last, pipeline.step));
         if let Some(query) = query
@@ -302,13 +304,24 @@ mod tests {
 
     #[tokio::test]
     async fn in_a_silence_nothing_is_missing() {
-        let memory = memory();
-        let mut watch = watch(&memory);
-        watch.begin_after(at(60));
-        let matchers = vec!["row=\"1\"".parse().unwrap()];
-        watch.silence(vec![Silence { from: at(390), until: at(420), matchers }]);
-        run(&mut watch, 61..=500).await;
-        check_written(&memory, &(420..450).collect::<Vec<_>>(), "silenced");
+        let silence = || {
+            let matchers = vec!["row=\"1\"".parse().unwrap()];
+            vec![Silence { from: at(390), until: at(420), matchers }]
+        };
+        for stop in [None, Some(405), Some(415)] {
+            let memory = memory();
+            let mut watch = watch(&memory);
+            watch.begin_after(at(60));
+            watch.silence(silence());
+            if let Some(stop) = stop {
+                run(&mut watch, 61..=stop).await;
+                watch = self::watch(&memory);
+                watch.silence(silence());
+                watch.resume(at(0), at(stop + 1)).await.unwrap();
+            }
+            run(&mut watch, stop.map_or(61, |stop| stop + 1)..=500).await;
+            check_written(&memory, &(420..450).collect::<Vec<_>>(), &format!("silenced, stopped at {stop:?}"));
+        }
     }
 
     #[tokio::test]

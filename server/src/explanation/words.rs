@@ -23,10 +23,10 @@ const SAME: f64 = 1e-6;
 /// `cpu{host="a"} was far above what is usual on Thu 26 Nov 2026 10:05 UTC.`
 pub(super) fn headline(case: &Case) -> String {
     let Point { at, score, actual, expected, lower, upper } = case.point();
-    let far = match score {
-        score if score >= 5.0 => "far ",
-        score if score >= 2.0 => "",
-        _ => "a little ",
+    let (far, unlike) = match score {
+        score if score >= 5.0 => ("far ", "very unlike"),
+        score if score >= 2.0 => ("", "unlike"),
+        _ => ("a little ", "a little unlike"),
     };
     let side = match Side::of(actual, expected) {
         Side::Above => "above",
@@ -34,7 +34,7 @@ pub(super) fn headline(case: &Case) -> String {
     };
     let Member { series, .. } = &case.episode;
     if lower <= actual && actual <= upper {
-        return format!("{series} was {far}from what is usual on {}, though its value alone was not.", moment(at));
+        return format!("{series} was {unlike} what is usual on {}, though its value alone was not.", moment(at));
     }
     format!("{series} was {far}{side} what is usual on {}.", moment(at))
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::client::Client;
 use super::settling::{beginning, get, go_duration};
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameError};
 use crate::labels::METRIC_NAME;
 use crate::read::ReadFault;
 use crate::time::Step;
@@ -68,15 +68,19 @@ pub(super) fn question(selector: &str, step: Step, lookback: Option<Duration>) -
     format!("max_over_time(({range} unless {instant})[{step}ms:{look}ms])")
 }
 
-/// The answer under the names that the series have.
-pub(super) fn renamed(frame: Frame) -> Frame {
+/// The answer of Prometheus under the names that the series have.
+///
+/// # Errors
+/// Two of them would have the same name.
+pub(super) fn renamed(frame: Frame) -> Result<Frame, ReadFault> {
     let (mut series, start, step, points, values) = frame.into_parts();
     for labels in &mut series {
         if let Some(name) = labels.get(NAME) {
             *labels = labels.with(METRIC_NAME, name).with(NAME, "");
         }
     }
-    Frame::new(series, start, step, points, values).expect("names differ as much as before")
+    let same = |error: FrameError| ReadFault::Malformed { offset: 0, message: error.to_string() };
+    Frame::new(series, start, step, points, values).map_err(same)
 }
 
 #[cfg(test)]
@@ -131,8 +135,11 @@ mod tests {
         let step = Step::from_millis(1000).unwrap();
         let series = ["{__metric__=\"a\", i=\"1\"}", "{__metric__=\"b\", i=\"1\"}", "c{i=\"1\"}"];
         let series = series.map(|text| text.parse().unwrap()).to_vec();
-        let frame = renamed(Frame::new(series, Timestamp::default(), step, 1, vec![1.0; 3]).unwrap());
+        let frame = renamed(Frame::new(series, Timestamp::default(), step, 1, vec![1.0; 3]).unwrap()).unwrap();
         let expected: [Labels; 3] = ["a{i=\"1\"}", "b{i=\"1\"}", "c{i=\"1\"}"].map(|text| text.parse().unwrap());
         assert_eq!(frame.series(), expected);
+        let same = ["{__metric__=\"a\"}", "a"].map(|text| text.parse().unwrap()).to_vec();
+        let same = Frame::new(same, Timestamp::default(), step, 1, vec![1.0; 2]).unwrap();
+        assert!(matches!(renamed(same), Err(ReadFault::Malformed { .. })));
     }
 }

@@ -161,7 +161,8 @@ impl Read for QueryRange {
         let lookback = self.lookback.get_or_try_init(ask).await.map_err(|fault| self.error(ended::FLAGS, fault))?;
         let text = ended::question(query.query(), query.step(), *lookback);
         match self.read(&query.asking(text), limits).await {
-            Ok(answer) => Ok(Some(ended::renamed(answer.frame))),
+            Ok(answer) if lookback.is_none() => Ok(Some(answer.frame)),
+            Ok(answer) => ended::renamed(answer.frame).map(Some).map_err(|fault| self.error(query.query(), fault)),
             // A server that is none of the two that can be asked.
             Err(ReadError { fault: ReadFault::Query { .. }, .. }) if lookback.is_none() => Ok(None),
             Err(error) => Err(error),
