@@ -22,7 +22,11 @@ const SAME: f64 = 1e-6;
 
 /// `cpu{host="a"} was far above what is usual on Thu 26 Nov 2026 10:05 UTC.`
 pub(super) fn headline(case: &Case) -> String {
-    let Point { at, score, actual, expected, lower, upper } = case.point();
+    unusual(&case.episode.series, &case.point())
+}
+
+fn unusual(series: &str, point: &Point) -> String {
+    let Point { at, score, actual, expected, lower, upper } = *point;
     let (far, unlike) = match score {
         score if score >= 5.0 => ("far ", "very unlike"),
         score if score >= 2.0 => ("", "unlike"),
@@ -32,7 +36,6 @@ pub(super) fn headline(case: &Case) -> String {
         Side::Above => "above",
         Side::Below => "below",
     };
-    let Member { series, .. } = &case.episode;
     if lower <= actual && actual <= upper {
         return format!("{series} was {unlike} what is usual on {}, though its value alone was not.", moment(at));
     }
@@ -196,4 +199,33 @@ fn differs(stored: &Point, found: &Point) -> Vec<String> {
 
 fn is_close(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= SAME * a.abs().max(b.abs()).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_headline_says_how_far_and_where() {
+        for (score, actual, expected) in [
+            (7.0, 90.0, "cpu was far above what is usual on Thu 1 Jan 1970 00:00 UTC."),
+            (3.0, 10.0, "cpu was below what is usual on Thu 1 Jan 1970 00:00 UTC."),
+            (1.2, 70.0, "cpu was a little above what is usual on Thu 1 Jan 1970 00:00 UTC."),
+            (
+                7.0,
+                50.0,
+                "cpu was very unlike what is usual on Thu 1 Jan 1970 00:00 UTC, though its value alone was not.",
+            ),
+            (3.0, 50.0, "cpu was unlike what is usual on Thu 1 Jan 1970 00:00 UTC, though its value alone was not."),
+            (
+                1.2,
+                50.0,
+                "cpu was a little unlike what is usual on Thu 1 Jan 1970 00:00 UTC, though its value alone was not.",
+            ),
+        ] {
+            let at = Timestamp::from_seconds(0);
+            let point = Point { at, score, actual, expected: 50.0, lower: 40.0, upper: 60.0 };
+            assert_eq!(unusual("cpu", &point), expected);
+        }
+    }
 }
