@@ -127,8 +127,9 @@ impl Tally {
 
     /// Counts the next piece; pieces come in order.
     pub fn add(&mut self, scored: &Scored) {
+        let has_events = self.claims.has_events();
         for (row, (labels, scores)) in scored.score.rows().enumerate() {
-            let (name, has_events) = (labels.to_string(), self.claims.has_events());
+            let name = labels.to_string();
             let claimed = || self.claims.of(&name, &labels_of(labels));
             let new = || Line { lasting: Lasting::new(self.patience), claimed: claimed(), ..Line::default() };
             let line = self.series.entry(name.clone()).or_insert_with(new);

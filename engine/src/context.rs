@@ -73,7 +73,12 @@ impl History {
 
     /// The newest point of `row` that is no gap.
     pub fn newest(&self, row: usize) -> Option<Timestamp> {
-        let at = self.range(row, self.start, self.end()).iter().rposition(|value| !value.is_nan())?;
+        self.newest_until(row, self.end())
+    }
+
+    /// The newest point of `row` up to `time` that is no gap.
+    pub fn newest_until(&self, row: usize, time: Timestamp) -> Option<Timestamp> {
+        let at = self.range(row, self.start, time).iter().rposition(|value| !value.is_nan())?;
         Some(self.start + self.step.times(at))
     }
 

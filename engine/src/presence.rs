@@ -95,8 +95,7 @@ impl Presence {
     ) -> Option<(Timestamp, Timestamp)> {
         for &row in missing {
             // What came since then has brought it back.
-            let until_then = history.range(row, history.start(), since).iter().rposition(|value| !value.is_nan());
-            let last = history.start() + self.step.times(until_then.unwrap_or(0));
+            let last = history.newest_until(row, since).unwrap_or(history.start());
             let absence = Absence { last, state: State::Missing };
             self.gone.insert(history.series()[row].clone(), absence);
         }
